@@ -1,0 +1,1 @@
+"""The contract of Belay: its resources, phase tables, frames and the names both sides use."""

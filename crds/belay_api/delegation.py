@@ -1,0 +1,238 @@
+"""Delegation: one task handed to one agent."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from belay_api.agent import OnAgentLost
+from belay_api.agentsubscription import AgentRef
+from belay_api.conditions import Condition
+from belay_api.resource import Column, Kind, ObjectName, Part, Resource, Rule, SessionId, unchanged
+from belay_api.transitions import TERMINAL, Phase
+
+MAX_TEXT_BYTES = 65536
+"""Most UTF-8 bytes of a prompt or a result; beyond it a URI (DESIGN.md section 5)."""
+
+
+class DesiredState(StrEnum):
+    """What people want of a delegation; Cancelled is final."""
+
+    RUNNING = "Running"
+    CANCELLED = "Cancelled"
+
+
+class Task(Part):
+    """What is to be done."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES)] = Field(
+        description="The task in words, at most 64 KiB of UTF-8; name a URI for more."
+    )
+    inputs: dict[str, Annotated[str, StringConstraints(max_length=4096)]] | None = Field(
+        default=None, max_length=32, description="Named values that go with the prompt."
+    )
+
+
+class ParentRef(Part):
+    """The delegation or session on whose behalf this one is made."""
+
+    kind: Literal["Delegation", "AgentSession"] = Field(default="Delegation", description="Kind of the parent.")
+    name: ObjectName = Field(description="Name of the parent, in the same namespace.")
+
+
+class Retry(Part):
+    """When a failed attempt is tried again."""
+
+    max_attempts: int = Field(default=1, ge=1, le=100, description="Most attempts, the first one included.")
+    backoff_seconds: int = Field(default=10, ge=0, le=86400, description="Seconds before the second attempt; doubles.")
+    on: list[Literal["AgentLost", "NoHeartbeat", "AgentFailed"]] | None = Field(
+        default=None, max_length=3, description="Reasons that are retried; all when left out."
+    )
+
+
+class DelegationSpec(Part):
+    """What was asked; only desiredState, priority, retryAttempt and ttlSecondsAfterFinished may change."""
+
+    agent_ref: AgentRef = Field(description="The agent that is to do it.")
+    session_id: SessionId | None = Field(default=None, description="Only this session of the agent may take it.")
+    topic: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = Field(
+        default=None, description="Stream on which its events are told."
+    )
+    task: Task = Field(description="What is to be done.")
+    requester: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        default=None, description="Who asked; must be the caller, but for Belay's own processes."
+    )
+    parent_ref: ParentRef | None = Field(default=None, description="What this is a part of; its cancel cascades here.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher goes first in the agent's queue.")
+    deadline: datetime | None = Field(default=None, description="When it must be done, over all attempts.")
+    deadline_seconds: int | None = Field(
+        default=None, ge=1, le=2592000, description="Seconds from creation to the deadline."
+    )
+    stuck_threshold_seconds: int | None = Field(
+        default=None, ge=1, le=2592000, description="Seconds without a heartbeat after which it is Stuck."
+    )
+    retry: Retry | None = Field(default=None, description="When a failed attempt is tried again.")
+    retry_attempt: int | None = Field(
+        default=None, ge=0, le=1000, description="Raised by a person to retry Stuck work; only grows."
+    )
+    retry_of: ObjectName | None = Field(default=None, description="The finished delegation this one repeats.")
+    on_agent_lost: OnAgentLost | None = Field(
+        default=None, description="What becomes of it when its session or agent is gone; the agent's when left out."
+    )
+    desired_state: DesiredState = Field(default=DesiredState.RUNNING, description="Cancelled asks for its end; final.")
+    ttl_seconds_after_finished: int | None = Field(
+        default=None, ge=0, le=31536000, description="Seconds it is kept once finished (86400)."
+    )
+
+
+class Progress(Part):
+    """How far the agent says it is."""
+
+    percent: int | None = Field(default=None, ge=0, le=100, description="Part done, in percent.")
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="What the agent is at."
+    )
+
+
+class Result(Part):
+    """What came of it."""
+
+    text: Annotated[str, StringConstraints(max_length=MAX_TEXT_BYTES)] | None = Field(
+        default=None, description="The result in words, at most 64 KiB of UTF-8."
+    )
+    uri: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
+        default=None, description="Where the result is, when it is larger."
+    )
+
+
+class DelegationStatus(Part):
+    """How it goes; each arrow is written by one account (DESIGN.md section 3)."""
+
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation this status was made for.")
+    phase: Phase | None = Field(default=None, description="Where it stands.")
+    reason: Annotated[str, StringConstraints(max_length=64)] | None = Field(default=None, description="Why, in a word.")
+    message: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+        default=None, description="Why, in a sentence."
+    )
+    attempt: int | None = Field(default=None, ge=1, description="Number of this attempt; only grows, fences replies.")
+    deadline: datetime | None = Field(default=None, description="The deadline in force.")
+    queued_time: datetime | None = Field(default=None, description="Since when it waits.")
+    queue_position: int | None = Field(default=None, ge=1, description="Place in the agent's queue, for the first 10.")
+    session_id: SessionId | None = Field(default=None, description="Session that holds it.")
+    gateway: Annotated[str, StringConstraints(max_length=253)] | None = Field(
+        default=None, description="Gateway process that has the holder's socket."
+    )
+    dispatched_time: datetime | None = Field(default=None, description="When this attempt was first offered.")
+    accepted_time: datetime | None = Field(default=None, description="When its holder took it.")
+    last_heartbeat_time: datetime | None = Field(default=None, description="Last beat of the holder that was written.")
+    progress: Progress | None = Field(default=None, description="How far the holder says it is.")
+    result: Result | None = Field(default=None, description="What came of it.")
+    completion_time: datetime | None = Field(default=None, description="When it became terminal.")
+    conditions: list[Condition] | None = Field(
+        default=None, max_length=16, description="Finished, Complete, and the proof of a cancel."
+    )
+
+
+_TERMINAL_CEL = "[" + ", ".join(f"'{p}'" for p in sorted(TERMINAL)) + "]"
+_ENDED = f"has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in {_TERMINAL_CEL}"
+
+
+def _kept_once_terminal(field: str) -> Rule:
+    return Rule(
+        f"!({_ENDED}) || (has(self.status) && has(self.status.{field}) == has(oldSelf.status.{field}) && "
+        f"(!has(self.status.{field}) || self.status.{field} == oldSelf.status.{field}))",
+        f"status.{field} can't change once the delegation is Completed, Failed or Cancelled",
+    )
+
+
+class Delegation(Kind):
+    """A Delegation is one task handed to one agent, with a deadline, a holder and an end that is always told."""
+
+    RESOURCE: ClassVar[Resource] = Resource(
+        kind="Delegation",
+        plural="delegations",
+        short="dlg",
+        columns=(
+            Column("Agent", ".spec.agentRef.name"),
+            Column("Phase", ".status.phase"),
+            Column("Reason", ".status.reason"),
+            Column("Progress", ".status.progress.percent", "integer"),
+            Column("Deadline", ".status.deadline", "date", 1),
+            Column("Session", ".status.sessionId", "string", 1),
+            Column("Attempt", ".status.attempt", "integer", 1),
+            Column("Beat", ".status.lastHeartbeatTime", "date", 1),
+            Column("Doing", ".status.progress.message", "string", 1),
+            Column("Message", ".status.message", "string", 1),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        selectable=(
+            ".spec.agentRef.name",
+            ".spec.sessionId",
+            ".spec.parentRef.name",
+            ".status.phase",
+            ".status.gateway",
+            ".status.sessionId",
+        ),
+        rules=(
+            *unchanged(
+                "agentRef",
+                "sessionId",
+                "topic",
+                "task",
+                "requester",
+                "parentRef",
+                "deadline",
+                "deadlineSeconds",
+                "stuckThresholdSeconds",
+                "retry",
+                "retryOf",
+                "onAgentLost",
+            ),
+            *(_kept_once_terminal(f) for f in ("phase", "reason", "result", "completionTime")),
+            Rule(
+                "!has(oldSelf.spec.desiredState) || oldSelf.spec.desiredState != 'Cancelled' || "
+                "(has(self.spec.desiredState) && self.spec.desiredState == 'Cancelled')",
+                "spec.desiredState: Cancelled is final; make a new delegation instead",
+            ),
+            Rule(
+                "!has(oldSelf.spec.retryAttempt) || "
+                "(has(self.spec.retryAttempt) && self.spec.retryAttempt >= oldSelf.spec.retryAttempt)",
+                "spec.retryAttempt only grows",
+            ),
+            Rule(
+                "!has(oldSelf.status) || !has(oldSelf.status.attempt) || "
+                "(has(self.status) && has(self.status.attempt) && self.status.attempt >= oldSelf.status.attempt)",
+                "status.attempt only grows: it fences replies of older attempts",
+            ),
+            Rule(
+                "!has(oldSelf.status) || !has(oldSelf.status.phase) || (has(self.status) && has(self.status.phase))",
+                "status.phase can't be removed",
+            ),
+            Rule(
+                "!(has(self.spec.deadline) && has(self.spec.deadlineSeconds))",
+                "spec: give deadline or deadlineSeconds, not both",
+            ),
+            Rule(
+                f"bytes(self.spec.task.prompt).size() <= {MAX_TEXT_BYTES}",
+                "spec.task.prompt: more than 64 KiB of UTF-8; put it where the agent can read it and name the URI",
+            ),
+            Rule(
+                "!has(self.status) || !has(self.status.result) || !has(self.status.result.text) || "
+                f"bytes(self.status.result.text).size() <= {MAX_TEXT_BYTES}",
+                "status.result.text: more than 64 KiB of UTF-8; reply with a uri instead",
+            ),
+            Rule(
+                "!has(self.spec.parentRef) || self.spec.parentRef.kind != 'Delegation' || "
+                "self.spec.parentRef.name != self.metadata.name",
+                "spec.parentRef: a delegation can't be its own parent",
+            ),
+            Rule(
+                "!has(self.spec.topic) || !self.spec.topic.startsWith('session/')",
+                "spec.topic: names that begin with session/ belong to sessions",
+            ),
+        ),
+    )
+
+    spec: DelegationSpec = Field(description="What was asked.")
+    status: DelegationStatus | None = Field(default=None, description="How it goes.")

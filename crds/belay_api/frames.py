@@ -1,0 +1,289 @@
+"""The frames of `/cable`: Action Cable's wire protocol and what Belay says inside it (docs/protocol.md).
+
+Both ends build and read frames with these models; a frame that doesn't fit is answered with an error that names the
+field. Identifiers travel as the exact text the client sent.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+
+from belay_api.agentsubscription import AgentRef
+from belay_api.delegation import MAX_TEXT_BYTES, Progress, Result
+from belay_api.resource import ObjectName, SessionId
+
+SUBPROTOCOL = "actioncable-v1-json"
+CHANNEL = "AgentChannel"
+MAX_FRAME_BYTES = 256 * 1024
+PING_SECONDS = 3
+"""Seconds between two JSON pings to a client."""
+
+
+class Frame(BaseModel):
+    """Snake-case JSON, as Action Cable and its clients write it; fields nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def wire(self) -> dict[str, Any]:
+        """The JSON of this frame, without what is unset."""
+        return self.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+
+class DisconnectReason(StrEnum):
+    """Why the server closes; `reconnect` beside it says whether to come back."""
+
+    UNAUTHORIZED = "unauthorized"
+    REPLACED = "replaced"
+    LEASE_LOST = "lease_lost"
+    SILENT = "silent"
+    SLOW = "slow_consumer"
+    PROTOCOL = "invalid_request"
+    FLOOD = "rate_limited"
+    AGENT_DELETED = "agent_deleted"
+    SERVER_RESTART = "server_restart"
+    UNAVAILABLE = "unavailable"
+    REMOTE = "remote"
+
+
+# --- client to server: the cable's own commands --------------------------------------------------------------------
+
+
+class Command(Frame):
+    """One text frame of a client. `data` is JSON in a string, for `message` only."""
+
+    command: Literal["subscribe", "unsubscribe", "message"]
+    identifier: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    data: str | None = None
+
+
+class Identifier(Frame):
+    """What the identifier's text says: an agent's session, or a topic. With both, the agent wins (C1)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    channel: str
+    agent_id: str | None = None
+    session_id: SessionId | None = None
+    topic_id: str | None = None
+
+
+# --- client to server: actions on an agent's subscription ----------------------------------------------------------
+
+
+class Action(Frame):
+    """Every action may carry `ref`, which its answer repeats."""
+
+    ref: Annotated[str, StringConstraints(max_length=128)] | int | None = None
+
+
+class OnAttempt(Action):
+    """An action on one attempt of one delegation of the agent's namespace."""
+
+    name: ObjectName
+    attempt: int = Field(ge=1)
+
+
+class Accept(OnAttempt):
+    """Take an offered delegation; the first one wins."""
+
+    action: Literal["accept"] = "accept"
+
+
+class Heartbeat(OnAttempt):
+    """Still at it."""
+
+    action: Literal["heartbeat"] = "heartbeat"
+
+
+class ProgressMade(OnAttempt):
+    """How far it is; counts as a beat."""
+
+    action: Literal["progress"] = "progress"
+    progress: Progress
+
+
+class Complete(OnAttempt):
+    """Done, with the result."""
+
+    action: Literal["complete"] = "complete"
+    result: Result
+
+
+class Fail(OnAttempt):
+    """Given up, with a sentence that says why."""
+
+    action: Literal["fail"] = "fail"
+    message: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class Cancelled(OnAttempt):
+    """The work has really stopped; the proof of a cancel."""
+
+    action: Literal["cancelled"] = "cancelled"
+
+
+class HeldAttempt(Frame):
+    """One piece of work the client says it holds."""
+
+    name: ObjectName
+    attempt: int = Field(ge=1)
+
+
+class Resume(Action):
+    """All that the client holds, after a (re)connect; authoritative for the session (C9)."""
+
+    action: Literal["resume"] = "resume"
+    held: list[HeldAttempt] = Field(max_length=1000)
+
+
+class Goodbye(Action):
+    """The session will not come back (C7)."""
+
+    action: Literal["goodbye"] = "goodbye"
+
+
+AnyAction = Annotated[
+    Accept | Heartbeat | ProgressMade | Complete | Fail | Cancelled | Resume | Goodbye, Field(discriminator="action")
+]
+ACTIONS: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
+
+
+# --- server to client: messages inside `{"identifier", "message"}` -------------------------------------------------
+
+
+class Attached(Frame):
+    """First message of an agent's subscription: the session and the epoch of its lease."""
+
+    type: Literal["attached"] = "attached"
+    agent: str
+    session: SessionId
+    token: str
+    heartbeat_seconds: int
+    stale_after_seconds: int
+    grace_seconds: int
+
+
+class Dispatch(Frame):
+    """An offer: accept it, or let others."""
+
+    type: Literal["dispatch"] = "dispatch"
+    name: ObjectName
+    namespace: str
+    agent: str
+    attempt: int
+    prompt: Annotated[str, StringConstraints(max_length=MAX_TEXT_BYTES)]
+    inputs: dict[str, str] | None = None
+    topic: str | None = None
+    requester: str | None = None
+    deadline: datetime | None = None
+    stuck_threshold_seconds: int
+    addressed: bool = False
+    """Whether only this session may take it."""
+
+
+class Cancel(Frame):
+    """Stop working on this attempt, then say `cancelled`: the server ended it as `phase` for `reason`."""
+
+    type: Literal["cancel"] = "cancel"
+    name: ObjectName
+    attempt: int
+    phase: str
+    reason: str
+    message: str = ""
+
+
+class Revoked(Frame):
+    """An offer that another session took, or that ended before anyone did."""
+
+    type: Literal["revoked"] = "revoked"
+    name: ObjectName
+    attempt: int
+
+
+class ResumeVerdict(StrEnum):
+    """What is to become of one held attempt; for all but `continue` the client stops."""
+
+    CONTINUE = "continue"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+
+
+class Resumed(Frame):
+    """The answer to one entry of `resume`."""
+
+    name: ObjectName
+    attempt: int
+    verdict: ResumeVerdict
+
+
+class Ack(Frame):
+    """The action was carried out; for `resume` with one verdict for each entry."""
+
+    type: Literal["ack"] = "ack"
+    ref: str | int | None = None
+    held: list[Resumed] | None = None
+
+
+class ErrorCode(StrEnum):
+    """Why an action was refused."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    NOT_HOLDER = "not_holder"
+    SUPERSEDED = "superseded"
+    TAKEN = "taken"
+    TOO_LARGE = "too_large"
+    FORBIDDEN = "forbidden"
+    UNAVAILABLE = "unavailable"
+
+
+class Error(Frame):
+    """The action changed nothing; `message` says what was wrong and what to do."""
+
+    type: Literal["error"] = "error"
+    ref: str | int | None = None
+    code: ErrorCode
+    message: str
+
+
+class Event(Frame):
+    """Something happened on a topic."""
+
+    type: Literal["event"] = "event"
+    topic: str
+    name: ObjectName
+    agent: AgentRef
+    phase: str
+    reason: str | None = None
+    attempt: int | None = None
+    percent: int | None = None
+
+
+AnyMessage = Annotated[
+    Attached | Dispatch | Cancel | Revoked | Ack | Error | Event, Field(discriminator="type")
+]
+MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+
+
+# --- server to client: the cable's own frames ----------------------------------------------------------------------
+
+
+class ServerFrame(Frame):
+    """One text frame of the server: either a `type` of the cable, or a `message` for one identifier."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["welcome", "ping", "confirm_subscription", "reject_subscription", "disconnect"] | None = None
+    identifier: str | None = None
+    message: Any = None
+    reason: str | None = None
+    reconnect: bool | None = None
+
+    @model_validator(mode="after")
+    def _typed_or_addressed(self) -> Self:
+        if self.type is None and self.identifier is None:
+            raise ValueError("a server frame has a type or an identifier")
+        return self

@@ -1,0 +1,33 @@
+"""Names derived from other names, and the `namespace/name` form of the wire."""
+
+import hashlib
+from typing import NamedTuple
+
+
+class Ref(NamedTuple):
+    """An object of a known kind, by namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def short_hash(*parts: str) -> str:
+    """Sixteen hex digits that differ for other parts, also when they only split elsewhere."""
+    text = "\0".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def subscription_name(agent: str, session_id: str) -> str:
+    """Name of the one row of a session, `<agent>-<hash(sessionId)>` (DESIGN.md section 5)."""
+    return f"{agent}-{short_hash(session_id)}"
+
+
+def parse_ref(text: str) -> Ref:
+    """Split `namespace/name` at the first slash. Raises ValueError when a part is missing."""
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        raise ValueError(f"{text!r} is not of the form namespace/name")
+    return Ref(namespace, name)

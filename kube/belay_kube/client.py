@@ -1,0 +1,237 @@
+"""A thin JSON client over `kubernetes.aio`: its configuration, its connections, our errors, plain dictionaries.
+
+Dictionaries because the operator and the gateway handle thousands of objects a second and read a few fields of each;
+what they write is checked by the API server's own schema, which is generated from the models in `belay_api`.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import yaml
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config.config_exception import ConfigException
+
+from belay_api.meta import GROUP, VERSION
+from belay_kube.errors import KubeError, Permanent, Unreachable, from_status
+
+Json = dict[str, Any]
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+REQUEST_SECONDS = 30.0
+_TOKEN_REREAD_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A resource type on the API server, e.g. `Collection("apis/belay.dev/v1alpha1", "agents")`."""
+
+    prefix: str
+    plural: str
+
+    def url(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The path of a collection or an object."""
+        parts = [self.prefix, *(("namespaces", namespace) if namespace else ()), self.plural]
+        parts += [part for part in (name, subresource) if part]
+        return "/" + "/".join(quote(part, safe="/") for part in parts)
+
+
+def belay(plural: str) -> Collection:
+    """One of our own resource types."""
+    return Collection(f"apis/{GROUP}/{VERSION}", plural)
+
+
+AGENTS = belay("agents")
+SUBSCRIPTIONS = belay("agentsubscriptions")
+DELEGATIONS = belay("delegations")
+SWEEPERS = belay("delegationsweepers")
+LEASES = Collection("apis/coordination.k8s.io/v1", "leases")
+EVENTS = Collection("apis/events.k8s.io/v1", "events")
+NAMESPACES = Collection("api/v1", "namespaces")
+TOKEN_REVIEWS = Collection("apis/authentication.k8s.io/v1", "tokenreviews")
+ACCESS_REVIEWS = Collection("apis/authorization.k8s.io/v1", "subjectaccessreviews")
+
+
+class Kube:
+    """Requests to one API server; every failure is a `KubeError`."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    @property
+    def api(self) -> ApiClient:
+        """The library's client, for its own helpers (leader election)."""
+        return self._api
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def get(self, path: Collection, namespace: str | None, name: str) -> Json:
+        """Read one object, not older than the last write."""
+        return await self._json("GET", path.url(namespace, name))
+
+    async def list(self, path: Collection, namespace: str | None = None, **query: str) -> Json:
+        """List, e.g. `fieldSelector="status.phase=Live"`; without `resourceVersion` it is a live read."""
+        return await self._json("GET", path.url(namespace), query)
+
+    async def create(self, path: Collection, namespace: str | None, body: Json) -> Json:
+        """Create. Raises AlreadyExists."""
+        return await self._json("POST", path.url(namespace), body=body)
+
+    async def delete(self, path: Collection, namespace: str | None, name: str, preconditions: Json | None = None) -> Json:
+        """Delete, if `preconditions` (uid, resourceVersion) hold. Raises NotFound, Conflict."""
+        body = {"preconditions": preconditions} if preconditions else None
+        return await self._json("DELETE", path.url(namespace, name), body=body)
+
+    async def patch(
+        self,
+        path: Collection,
+        namespace: str | None,
+        name: str,
+        body: Any,
+        *,
+        subresource: str | None = None,
+        content_type: str = MERGE,
+        **query: str,
+    ) -> Json:
+        """Patch an object or its `subresource`."""
+        return await self._json("PATCH", path.url(namespace, name, subresource), query, body, content_type)
+
+    async def patch_status(self, path: Collection, obj: Json, status: Json) -> Json:
+        """Merge `status` into the object's status if it still is the `resourceVersion` that was read (DESIGN.md 3).
+
+        Raises Conflict when it isn't: read again and decide again.
+        """
+        meta = obj["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+        return await self.patch(path, meta.get("namespace"), meta["name"], body, subresource="status")
+
+    @asynccontextmanager
+    async def watch(self, path: Collection, namespace: str | None, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a watch; yields its lines. The server ends it after `timeoutSeconds`."""
+        url = path.url(namespace)
+        # Between two bookmarks (about a minute) a healthy watch may be silent; twice that is a dead connection.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=150)
+        response = await self._send("GET", url, {**query, "watch": "1"}, None, "application/json", timeout)
+        try:
+            if response.status >= 400:
+                raise await _error("GET", url, response)
+            yield _lines(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"watch of {url} broke off: {error!r}") from error
+        finally:
+            response.close()
+
+    async def _json(
+        self, method: str, url: str, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json"
+    ) -> Json:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        response = await self._send(method, url, query or {}, body, content_type, timeout)
+        try:
+            if response.status >= 400:
+                raise await _error(method, url, response)
+            answer: Json = json.loads(await response.read())
+            return answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{method} {url} broke off: {error!r}") from error
+        finally:
+            response.release()
+
+    async def _send(
+        self, method: str, url: str, query: Mapping[str, str], body: Any, content_type: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "belay"}
+        token = (await self._api.configuration.auth_settings()).get("BearerToken")
+        if token:
+            headers["Authorization"] = str(token["value"])
+        target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = await self._api.rest_client.request(
+                method, target, headers=headers, body=body, _request_timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"API server at {self._api.configuration.host} can't be reached: {error!r}") from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    pending = b""
+    async for chunk in response.content.iter_any():
+        *whole, pending = (pending + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+
+
+async def _error(method: str, url: str, response: aiohttp.ClientResponse) -> KubeError:
+    raw = await response.read()
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = {"message": raw[:300].decode(errors="replace")}
+    if not isinstance(body, dict):
+        body = {"message": str(body)[:300]}
+    return from_status(response.status, body, f"{method} {url}", response.headers.get("Retry-After"))
+
+
+async def connect(kubeconfig: Path | None = None, context: str | None = None) -> Kube:
+    """A client for `kubeconfig`, else `$KUBECONFIG`, else the pod's ServiceAccount, else `~/.kube/config`.
+
+    Raises Permanent, with what to do, when there is no usable configuration.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = 64
+    named = kubeconfig or (Path(os.environ["KUBECONFIG"]) if os.environ.get("KUBECONFIG") else None)
+    try:
+        if named is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            kube_config.load_incluster_config(configuration)
+        else:
+            path = named or Path.home() / ".kube" / "config"
+            await kube_config.load_kube_config(str(path), context, configuration)
+            _reread_token(configuration, path, context)
+    except (ConfigException, OSError, yaml.YAMLError) as error:
+        where = named or "~/.kube/config"
+        raise Permanent(
+            f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
+        ) from error
+    return Kube(ApiClient(configuration))
+
+
+def _reread_token(configuration: Configuration, path: Path, context: str | None) -> None:
+    """Follow a `tokenFile`: ServiceAccount tokens are short-lived and their file is rewritten in place."""
+    token_file = _token_file(path, context)
+    if token_file is None:
+        return
+    configuration.refresh_api_key_hook = _token_hook(token_file, asyncio.get_running_loop().time)
+
+
+def _token_hook(token_file: Path, monotonic: Callable[[], float]) -> Callable[[Configuration], Any]:
+    read_at = float("-inf")
+
+    async def refresh(configuration: Configuration) -> None:
+        nonlocal read_at
+        if monotonic() - read_at < _TOKEN_REREAD_SECONDS:
+            return
+        read_at = monotonic()
+        configuration.api_key["BearerToken"] = f"Bearer {token_file.read_text().strip()}"  # noqa: ASYNC240
+
+    return refresh
+
+
+def _token_file(path: Path, context: str | None) -> Path | None:
+    document = yaml.safe_load(path.read_text()) or {}
+    chosen = context or document.get("current-context")
+    user = next((c["context"]["user"] for c in document.get("contexts", []) if c["name"] == chosen), None)
+    named = next((u["user"].get("tokenFile") for u in document.get("users", []) if u["name"] == user), None)
+    return path.parent / named if named else None

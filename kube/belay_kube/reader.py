@@ -1,0 +1,161 @@
+"""Reads one collection for ever: a list in chunks, then a watch, then the watch again from where it stopped.
+
+Promises its `Sink`: after `synced`, what it was told is the collection as of some moment, and every later change of it
+comes in order. An answer 410, an ERROR event or a lost place leads to a new list, whose missing objects are told as
+deleted. A silent watch shows in `age`, so that a probe can end the process (kopf#1276, DESIGN.md section 8).
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from belay_kube.client import Collection, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import Gone, KubeError, Temporary, from_status
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 500
+WATCH_SECONDS = (240, 300)
+"""A watch is asked to end after a random time in this range, so that many don't end together."""
+STALLED_SECONDS = 150.0
+"""Bookmarks come about once a minute: a watch that was silent for longer than this is taken for dead."""
+_RETRY_SECONDS = (0.2, 5.0)
+
+Key = tuple[str, str]
+
+
+class Sink(Protocol):
+    """Who wants to know. Calls come from one task, one after another; they must not block."""
+
+    def changed(self, obj: Json) -> None:
+        """The object is there, as shown: new, changed, or the same once more."""
+
+    def deleted(self, obj: Json) -> None:
+        """The object is gone, or left the selection; `obj` is the last that was seen of it."""
+
+    def synced(self) -> None:
+        """Everything there was has been told; called again when contact is back after `lost`."""
+
+    def lost(self) -> None:
+        """No contact: what is known may be out of date until the next `synced`."""
+
+
+class Reader:
+    """Keeps a `Sink` told about one collection, in one namespace or all, with optional selectors."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        collection: Collection,
+        sink: Sink,
+        clock: Clock,
+        *,
+        namespace: str | None = None,
+        selectors: Mapping[str, str] | None = None,
+    ) -> None:
+        self._kube = kube
+        self._collection = collection
+        self._sink = sink
+        self._clock = clock
+        self._namespace = namespace
+        self._selectors = dict(selectors or {})
+        self._known: dict[Key, str] = {}
+        self._version: str | None = None
+        self._in_contact = False
+        self._heard = clock.monotonic()
+        self._log = log.bind(collection=collection.plural, **self._selectors)
+        self.has_synced = asyncio.Event()
+
+    def age(self) -> float:
+        """Seconds since the server was last heard: an event, a bookmark or a list."""
+        return self._clock.monotonic() - self._heard
+
+    async def run(self) -> None:
+        """Read until cancelled; failures are waited out with growing, jittered pauses."""
+        failures = 0
+        while True:
+            try:
+                if self._version is None:
+                    await self._list()
+                await self._watch()
+                failures = 0
+            except Gone:
+                self._log.info("place in the watch lost, listing again")
+                self._version = None
+            except KubeError as error:
+                failures += 1
+                await self._wait_out(error, failures)
+
+    async def _wait_out(self, error: KubeError, failures: int) -> None:
+        self._lost()
+        asked = error.delay if isinstance(error, Temporary) else None
+        pause = asked or min(_RETRY_SECONDS[1], _RETRY_SECONDS[0] * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
+        self._log.warning("watch interrupted", error=error.message, retry_seconds=round(pause, 1))
+        await self._clock.sleep(pause)
+
+    async def _list(self) -> None:
+        """Tell everything there is, and as deleted what was known and is not there any more."""
+        seen: dict[Key, str] = {}
+        query = {**self._selectors, "limit": str(CHUNK)}
+        while True:
+            page = await self._kube.list(self._collection, self._namespace, **query)
+            for obj in page["items"]:
+                key, version = _key(obj), obj["metadata"]["resourceVersion"]
+                seen[key] = version
+                if self._known.get(key) != version:
+                    self._sink.changed(obj)
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                break
+        for namespace, name in self._known.keys() - seen.keys():
+            self._sink.deleted({"metadata": {"namespace": namespace, "name": name}})
+        self._known = seen
+        self._version = page["metadata"]["resourceVersion"]
+        self._contact()
+
+    async def _watch(self) -> None:
+        query = {
+            **self._selectors,
+            "resourceVersion": self._version or "",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311
+        }
+        async with self._kube.watch(self._collection, self._namespace, query) as lines:
+            self._contact()
+            async for line in lines:
+                self._event(json.loads(line))
+
+    def _event(self, event: Json) -> None:
+        self._heard = self._clock.monotonic()
+        kind, obj = event["type"], event["object"]
+        if kind == "ERROR":
+            raise from_status(int(obj.get("code") or 500), obj, f"watch of {self._collection.plural}")
+        self._version = obj["metadata"]["resourceVersion"]
+        if kind == "DELETED":
+            self._known.pop(_key(obj), None)
+            self._sink.deleted(obj)
+        elif kind != "BOOKMARK":
+            self._known[_key(obj)] = obj["metadata"]["resourceVersion"]
+            self._sink.changed(obj)
+
+    def _contact(self) -> None:
+        self._heard = self._clock.monotonic()
+        if not self._in_contact:
+            self._in_contact = True
+            self._sink.synced()
+            self.has_synced.set()
+
+    def _lost(self) -> None:
+        if self._in_contact:
+            self._in_contact = False
+            self._sink.lost()
+
+
+def _key(obj: Json) -> Key:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
