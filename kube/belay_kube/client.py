@@ -28,6 +28,8 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 REQUEST_SECONDS = 30.0
+CHUNK = 500
+"""Objects of one page of a list."""
 _TOKEN_REREAD_SECONDS = 60.0
 
 
@@ -72,6 +74,11 @@ class Kube:
         """The library's client, for its own helpers (leader election)."""
         return self._api
 
+    async def token(self) -> str | None:
+        """The bearer token in force (read again when its file may have changed), or None."""
+        setting = (await self._api.configuration.auth_settings()).get("BearerToken")
+        return str(setting["value"]).split(" ", 1)[-1] if setting and setting["value"] else None
+
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
@@ -88,7 +95,9 @@ class Kube:
         """Create. Raises AlreadyExists."""
         return await self._json("POST", path.url(namespace), body=body)
 
-    async def delete(self, path: Collection, namespace: str | None, name: str, preconditions: Json | None = None) -> Json:
+    async def delete(
+        self, path: Collection, namespace: str | None, name: str, preconditions: Json | None = None
+    ) -> Json:
         """Delete, if `preconditions` (uid, resourceVersion) hold. Raises NotFound, Conflict."""
         body = {"preconditions": preconditions} if preconditions else None
         return await self._json("DELETE", path.url(namespace, name), body=body)
@@ -117,7 +126,9 @@ class Kube:
         return await self.patch(path, meta.get("namespace"), meta["name"], body, subresource="status")
 
     @asynccontextmanager
-    async def watch(self, path: Collection, namespace: str | None, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def watch(
+        self, path: Collection, namespace: str | None, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch; yields its lines. The server ends it after `timeoutSeconds`."""
         url = path.url(namespace)
         # Between two bookmarks (about a minute) a healthy watch may be silent; twice that is a dead connection.
@@ -133,7 +144,12 @@ class Kube:
             response.close()
 
     async def _json(
-        self, method: str, url: str, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
     ) -> Json:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         response = await self._send(method, url, query or {}, body, content_type, timeout)
@@ -148,12 +164,18 @@ class Kube:
             response.release()
 
     async def _send(
-        self, method: str, url: str, query: Mapping[str, str], body: Any, content_type: str, timeout: aiohttp.ClientTimeout
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str],
+        body: Any,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "belay"}
-        token = (await self._api.configuration.auth_settings()).get("BearerToken")
+        token = await self.token()
         if token:
-            headers["Authorization"] = str(token["value"])
+            headers["Authorization"] = f"Bearer {token}"
         target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
         try:
             answer = await self._api.rest_client.request(
@@ -163,6 +185,18 @@ class Kube:
             raise Unreachable(f"API server at {self._api.configuration.host} can't be reached: {error!r}") from error
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+async def pages(kube: Kube, collection: Collection, namespace: str | None = None, **query: str) -> AsyncIterator[Json]:
+    """List in chunks of 500, as of one moment; yields each page. Raises KubeError (Gone: begin again)."""
+    asked = {**query, "limit": str(CHUNK)}
+    while True:
+        page = await kube.list(collection, namespace, **asked)
+        yield page
+        token = page["metadata"].get("continue")
+        if not token:
+            return
+        asked["continue"] = token
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

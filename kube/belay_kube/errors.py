@@ -1,18 +1,18 @@
 """What can go wrong with the API server, in two families: what passes by itself, and what doesn't.
 
-    KubeError
-     ├── Temporary            try again, after `delay` seconds when given
-     │    ├── Unreachable     no connection, broken off, timed out, 5xx
-     │    ├── Throttled       429
-     │    └── Conflict        409: somebody wrote first; read again and decide again
-     └── Permanent            the same request will never succeed
-          ├── NotFound        404
-          ├── AlreadyExists   409 on a create
-          ├── Gone            410: this resourceVersion is no longer kept
-          ├── Unauthorized    401
-          ├── Forbidden       403
-          ├── TooLarge        413, 422 or 500 with that text
-          └── Invalid         400, 422 and other 4xx
+KubeError
+ ├── Temporary            try again, after `delay` seconds when given
+ │    ├── Unreachable     no connection, broken off, timed out, 5xx
+ │    ├── Throttled       429
+ │    └── Conflict        409: somebody wrote first; read again and decide again
+ └── Permanent            the same request will never succeed
+      ├── NotFound        404
+      ├── AlreadyExists   409 on a create
+      ├── Gone            410: this resourceVersion is no longer kept
+      ├── Unauthorized    401
+      ├── Forbidden       403
+      ├── TooLarge        413, 422 or 500 with that text
+      └── Invalid         400, 422 and other 4xx
 """
 
 from typing import Any

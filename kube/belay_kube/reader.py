@@ -13,13 +13,12 @@ from typing import Protocol
 
 import structlog
 
-from belay_kube.client import Collection, Json, Kube
+from belay_kube.client import Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import Gone, KubeError, Temporary, from_status
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 500
 WATCH_SECONDS = (240, 300)
 """A watch is asked to end after a random time in this range, so that many don't end together."""
 STALLED_SECONDS = 150.0
@@ -101,17 +100,13 @@ class Reader:
     async def _list(self) -> None:
         """Tell everything there is, and as deleted what was known and is not there any more."""
         seen: dict[Key, str] = {}
-        query = {**self._selectors, "limit": str(CHUNK)}
-        while True:
-            page = await self._kube.list(self._collection, self._namespace, **query)
+        async for page in pages(self._kube, self._collection, self._namespace, **self._selectors):
+            self._heard = self._clock.monotonic()
             for obj in page["items"]:
                 key, version = _key(obj), obj["metadata"]["resourceVersion"]
                 seen[key] = version
                 if self._known.get(key) != version:
                     self._sink.changed(obj)
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                break
         for namespace, name in self._known.keys() - seen.keys():
             self._sink.deleted({"metadata": {"namespace": namespace, "name": name}})
         self._known = seen

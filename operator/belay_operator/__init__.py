@@ -1,0 +1,1 @@
+"""The operator: observe what is, decide what should change, apply it; and nothing else writes (STYLE.md, habit 1)."""

@@ -1,0 +1,103 @@
+"""Puts the operator together: readers and kopf feed the engine, the engine writes through the applier."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from belay_api.meta import COMPONENT_GATEWAY, LABEL_COMPONENT
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Kube, pages
+from belay_kube.clock import Clock
+from belay_kube.reader import STALLED_SECONDS, Reader
+from belay_operator.apply import Applier
+from belay_operator.engine import Engine
+from belay_operator.events import Recorder
+from belay_operator.handlers import sinks
+from belay_operator.handlers.kopf_edge import KopfEdge, Receiver
+from belay_operator.metrics import Metrics
+from belay_operator.observe.index import Index
+from belay_operator.observe.presence import Presence
+from belay_operator.observe.records import AgentRecord, ref_of
+from belay_operator.settings import Settings
+from belay_operator.sweep import UNFINISHED, Sweeper
+
+log = structlog.get_logger(__name__)
+
+
+class Operator:
+    """One operator that leads. Made for one run."""
+
+    def __init__(self, kube: Kube, clock: Clock, settings: Settings, metrics: Metrics | None = None) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._settings = settings
+        self.metrics = metrics or Metrics()
+        times = settings.times()
+        self._recorder = Recorder(kube, clock, settings.identity, self.metrics)
+        self.presence = Presence(clock, times.stale_after)
+        applier = Applier(kube, clock, self._recorder, self.metrics)
+        self.engine = Engine(Index(times), self.presence, applier, clock, self.metrics)
+        self.sweeper = Sweeper(kube, self.engine, clock, settings.namespace, settings.sweeper_interval)
+        self.readers = self._make_readers()
+        self.ready = asyncio.Event()
+
+    def _make_readers(self) -> dict[str, Reader]:
+        gateways = {"labelSelector": f"{LABEL_COMPONENT}={COMPONENT_GATEWAY}"}
+        made = {
+            "delegations": (DELEGATIONS, sinks.delegations, None, {"fieldSelector": UNFINISHED}),
+            "subscriptions": (SUBSCRIPTIONS, sinks.subscriptions, None, {}),
+            "leases": (LEASES, sinks.leases, self._settings.namespace, gateways),
+        }
+        for name in made:
+            self.presence.contact_lost(name)
+        return {
+            name: Reader(
+                self._kube,
+                collection,
+                sink(self.engine, self.metrics),
+                self._clock,
+                namespace=where,
+                selectors=selectors,
+            )
+            for name, (collection, sink, where, selectors) in made.items()
+        }
+
+    async def run(self) -> None:
+        """Run until cancelled, or until a part fails, which ends all."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._recorder.run(), name="events")
+            for name, reader in self.readers.items():
+                group.create_task(reader.run(), name=f"reader of {name}")
+            group.create_task(self._edge().run(), name="kopf")
+            group.create_task(self._open(), name="opening")
+            group.create_task(self.engine.run(self._settings.workers), name="engine")
+
+    def _edge(self) -> KopfEdge:
+        receiver = Receiver(
+            agent=lambda o: self.engine.saw_agent(AgentRecord.read(o)),
+            agent_gone=lambda o: self.engine.gone_agent(ref_of(o)),
+            sweeper=self.sweeper.configured,
+            tick=self.sweeper.tick,
+        )
+        return KopfEdge(self._kube, self._clock, self._settings.namespace, receiver)
+
+    async def _open(self) -> None:
+        """Decide nothing before everything was seen once: a missing agent must really be missing."""
+        async for page in pages(self._kube, AGENTS):
+            for obj in page["items"]:
+                self.engine.saw_agent(AgentRecord.read(obj))
+        for reader in self.readers.values():
+            await reader.has_synced.wait()
+        if self.presence.contact("start"):
+            self.engine.sighted()
+        self.engine.open()
+        self.ready.set()
+        log.info("caught up", agents=len(self.engine.index.agents), delegations=len(self.engine.index.work))
+
+    def stalled(self) -> list[str]:
+        """Watches that have been silent for too long (DESIGN.md section 8)."""
+        return [name for name, age in self.ages() if age > STALLED_SECONDS]
+
+    def ages(self) -> Iterable[tuple[str, float]]:
+        """Seconds since each watch was heard."""
+        return [(name, reader.age()) for name, reader in self.readers.items()]

@@ -1,0 +1,138 @@
+"""The only module that writes; each write carries the resourceVersion it was decided on (DESIGN.md section 3)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from belay_api.agentsubscription import SubscriptionPhase
+from belay_api.conditions import ConditionType, set_condition
+from belay_api.names import Ref
+from belay_api.times import to_wire
+from belay_api.transitions import TERMINAL, Phase, Writer, allowed
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import Conflict, NotFound
+from belay_operator.decisions.rows import Mark
+from belay_operator.decisions.view import Change
+from belay_operator.events import About, Recorder
+from belay_operator.metrics import Metrics
+from belay_operator.observe.records import AgentRecord, Row, Work
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The object as it now is (None: gone), and whether that is our doing; if not, decide again."""
+
+    obj: Json | None
+    written: bool
+
+
+class Applier:
+    """Writes what was decided."""
+
+    def __init__(self, kube: Kube, clock: Clock, recorder: Recorder, metrics: Metrics) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._recorder = recorder
+        self._metrics = metrics
+
+    async def delegation(self, work: Work, change: Change) -> Outcome:
+        """Write a delegation's new status, then tell it. Raises KubeError, ValueError for an arrow we may not draw."""
+        if not allowed(work.phase, change.target, Writer.OPERATOR):
+            raise ValueError(f"{work.ref}: {work.phase} can't become {change.target}")
+        status = _status(work, change, self._clock.now())
+        outcome = await self._patch(DELEGATIONS, work.ref, work.version, status)
+        if outcome.written:
+            self._tell(work, change)
+        return outcome
+
+    async def row(self, row: Row, mark: Mark) -> Outcome:
+        """Mark a row as lost. Raises KubeError."""
+        status: Json = {"phase": str(mark.phase), "reason": str(mark.reason)}
+        if mark.phase in (SubscriptionPhase.EXPIRED, SubscriptionPhase.DISCONNECTED):
+            status["disconnectedTime"] = to_wire(self._clock.now())
+        log.info("session lost", agent=str(row.agent), session=row.session, reason=mark.reason)
+        return await self._patch(SUBSCRIPTIONS, row.ref, row.version, status)
+
+    async def remove_row(self, row: Row) -> None:
+        """Delete a row unless it changed. Raises KubeError but for NotFound and Conflict, which settle the matter."""
+        try:
+            preconditions = {"uid": row.uid, "resourceVersion": row.version}
+            await self._kube.delete(SUBSCRIPTIONS, row.ref.namespace, row.ref.name, preconditions)
+        except (NotFound, Conflict):
+            log.debug("row was changed or gone before it could be removed", row=str(row.ref))
+
+    async def agent(self, agent: AgentRecord, status: Json) -> Outcome:
+        """Write an Agent's status. Raises KubeError."""
+        return await self._patch(AGENTS, agent.ref, agent.version, status)
+
+    async def remove_lease(self, namespace: str, identity: str) -> None:
+        """Delete the Lease of a gateway that is no more. Raises KubeError."""
+        try:
+            await self._kube.delete(LEASES, namespace, identity)
+        except NotFound:
+            log.debug("lease was gone before it could be removed", lease=identity)
+
+    async def live_rows(self, agent: Ref) -> list[Json]:
+        """The rows of one agent as they are now, by a live read. Raises KubeError."""
+        listed = await self._kube.list(SUBSCRIPTIONS, agent.namespace, fieldSelector=f"spec.agentRef.name={agent.name}")
+        rows: list[Json] = listed["items"]
+        return rows
+
+    async def live_agent(self, agent: Ref) -> Json | None:
+        """An Agent as it is now, or None. Raises KubeError."""
+        try:
+            return await self._kube.get(AGENTS, agent.namespace, agent.name)
+        except NotFound:
+            return None
+
+    async def _patch(self, collection: Collection, ref: Ref, version: str, status: Json) -> Outcome:
+        meta = {"metadata": {"namespace": ref.namespace, "name": ref.name, "resourceVersion": version}}
+        try:
+            return Outcome(await self._kube.patch_status(collection, meta, status), written=True)
+        except NotFound:
+            return Outcome(None, written=False)
+        except Conflict:
+            self._metrics.conflicts.inc()
+        try:
+            return Outcome(await self._kube.get(collection, ref.namespace, ref.name), written=False)
+        except NotFound:
+            return Outcome(None, written=False)
+
+    def _tell(self, work: Work, change: Change) -> None:
+        self._metrics.changes.labels(str(change.target), str(change.reason)).inc()
+        if change.target is work.phase:
+            return
+        warning = change.target in (Phase.FAILED, Phase.CANCELLED, Phase.STUCK)
+        log.info("delegation", name=str(work.ref), agent=work.agent.name, phase=change.target, reason=change.reason)
+        self._recorder.say(About("Delegation", work.ref, work.uid), change.reason, change.message, warning=warning)
+
+
+def _status(work: Work, change: Change, now: datetime) -> Json:
+    """The merge patch of a change: what was decided, and what goes with every terminal phase."""
+    status: dict[str, Any] = {
+        "phase": str(change.target),
+        "reason": str(change.reason),
+        "message": change.message,
+        "observedGeneration": work.generation,
+        **change.fields,
+    }
+    if change.target in TERMINAL:
+        status["completionTime"] = to_wire(now)
+        status["conditions"] = _ended(work, change, now)
+    return status
+
+
+def _ended(work: Work, change: Change, now: datetime) -> list[Json]:
+    conditions = set_condition(
+        work.conditions, ConditionType.FINISHED, True, str(change.reason), change.message, now, work.generation
+    )
+    if change.target is not Phase.CANCELLED:
+        return conditions
+    return set_condition(
+        conditions, ConditionType.CANCEL_REQUESTED, True, str(change.reason), change.message, now, work.generation
+    )

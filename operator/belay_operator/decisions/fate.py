@@ -1,0 +1,131 @@
+"""What should become of one unfinished delegation: an ordered chain of findings, the first one wins (DESIGN.md 5).
+
+The deadline stands first (S2): overdue work is Failed, whatever else is true of it.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from belay_api.agent import OnAgentLost, Runtime
+from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat
+from belay_api.transitions import HELD, Phase
+from belay_operator.decisions.view import AgentView, Change
+from belay_operator.observe.records import Work
+
+FRESH_ATTEMPT = {
+    "sessionId": None,
+    "gateway": None,
+    "dispatchedTime": None,
+    "acceptedTime": None,
+    "lastHeartbeatTime": None,
+    "progress": None,
+}
+"""A new attempt clears holder, times and progress."""
+
+Check = Callable[[Work, AgentView, datetime], Change | None]
+
+
+def overdue(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """Its deadline has passed, beats or not (S11)."""
+    if now < work.deadline(agent.times):
+        return None
+    return Change(Phase.FAILED, Reason.DEADLINE_EXCEEDED, deadline_exceeded())
+
+
+def cancel_wanted(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """Somebody asked for its end; the slot is free at once, the proof comes later (D9)."""
+    if not work.cancel_wanted:
+        return None
+    return Change(Phase.CANCELLED, Reason.CANCELLED, "cancelled as desiredState asks")
+
+
+def agent_deleted(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """It was handed to an agent that no longer exists."""
+    if agent.exists or agent.blind or work.phase not in HELD:
+        return None
+    message = f"agent {agent.ref.name} was deleted while it had the work"
+    return Change(Phase.FAILED, Reason.AGENT_DELETED, message, live_read=True)
+
+
+def orphaned(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """Its session, or the whole agent, was lost and the grace is over (G1 to G11)."""
+    gone = gone_at(work, agent)
+    if gone is None or now < gone or agent.blind:
+        return None
+    session = work.session if _session_gone(work, agent, now) else None
+    message = agent_lost(agent.ref.name, session, agent.times.grace)
+    return _treated(work, work.on_agent_lost or agent.on_agent_lost, message)
+
+
+def _session_gone(work: Work, agent: AgentView, now: datetime) -> bool:
+    gone = agent.session_gone_at(work.session) if work.session else None
+    return gone is not None and now >= gone and agent.routable
+
+
+def _treated(work: Work, policy: OnAgentLost, message: str) -> Change | None:
+    """G10."""
+    if policy is OnAgentLost.WAIT:
+        return None
+    if policy is OnAgentLost.CANCEL:
+        return Change(Phase.CANCELLED, Reason.AGENT_OFFLINE, message, live_read=True)
+    if policy is OnAgentLost.REQUEUE and work.attempt < work.max_attempts:
+        fields = {**FRESH_ATTEMPT, "attempt": work.attempt + 1}
+        return Change(Phase.QUEUED, Reason.AGENT_LOST, message, fields, live_read=True)
+    return Change(Phase.FAILED, Reason.AGENT_LOST, message, live_read=True)
+
+
+def silent(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """It beat once, and then no more for longer than the threshold (S3); never beaten is not Stuck (S4)."""
+    due = stuck_at(work, agent)
+    if due is None or now < due or agent.blind or work.beat is None:
+        return None
+    age = int((now - work.beat).total_seconds())
+    return Change(Phase.STUCK, Reason.NO_HEARTBEAT, no_heartbeat(age))
+
+
+def unaccepted(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """It was offered for as long as the threshold and nobody gave a sign of life: its slot is freed (D7)."""
+    due = unaccepted_at(work, agent)
+    if due is None or now < due or agent.blind:
+        return None
+    message = f"offered for {work.threshold(agent.times)}s and not accepted"
+    return Change(Phase.QUEUED, Reason.NOT_ACCEPTED, message)
+
+
+CHAIN: tuple[Check, ...] = (overdue, cancel_wanted, agent_deleted, orphaned, silent, unaccepted)
+
+
+def decide(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """What should become of `work` now; None: nothing."""
+    return next((change for check in CHAIN if (change := check(work, agent, now))), None)
+
+
+def gone_at(work: Work, agent: AgentView) -> datetime | None:
+    """When `work` is orphaned if nobody returns; None: it can't be as things are."""
+    if work.phase not in HELD or agent.runtime is Runtime.MODEL or not agent.exists:
+        return None
+    ends = [agent.agent_gone_at(), agent.session_gone_at(work.session) if work.session else None]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def stuck_at(work: Work, agent: AgentView) -> datetime | None:
+    """When `work` is Stuck if no beat comes: past the threshold in whole seconds, and not within one flush period of
+    the end of blind time, since a beat may be on its way (DESIGN.md section 4)."""
+    if work.phase is not Phase.IN_PROGRESS or work.beat is None:
+        return None
+    threshold = work.threshold(agent.times)
+    flushed = agent.sighted_since + timedelta(seconds=threshold / 4)
+    return max(work.beat + timedelta(seconds=threshold + 1), flushed)
+
+
+def unaccepted_at(work: Work, agent: AgentView) -> datetime | None:
+    """When an offer that nobody takes goes back to the queue."""
+    if work.phase is not Phase.DISPATCHED or work.dispatched is None:
+        return None
+    return max(work.dispatched, agent.sighted_since) + timedelta(seconds=work.threshold(agent.times))
+
+
+def next_due(work: Work, agent: AgentView) -> datetime:
+    """When `work` should be looked at again if nothing else happens."""
+    dues = [work.deadline(agent.times), stuck_at(work, agent), unaccepted_at(work, agent), gone_at(work, agent)]
+    return min(due for due in dues if due is not None)

@@ -1,0 +1,154 @@
+"""kopf's side of the operator: Agents and the DelegationSweeper, by `on.event` and one timer (DESIGN.md section 8).
+
+kopf runs in a thread with a loop of its own: it takes over the signals of the main thread, and at its end it cancels
+every task of the loop it is in (docs/decisions/0002).
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+import structlog
+
+from belay_api.meta import GROUP, SWEEPER_NAME, VERSION
+from belay_kube.client import Json, Kube
+from belay_kube.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+_TICK_SECONDS = 1.0
+"""How often the timer asks whether a sweep is due; asking costs nothing and writes nothing."""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Who is told; every call comes in the loop that made the edge."""
+
+    agent: Callable[[Json], None]
+    agent_gone: Callable[[Json], None]
+    sweeper: Callable[[Json | None], None]
+    tick: Callable[[], Awaitable[None]]
+
+
+class KopfEdge:
+    """Runs kopf beside the loop it is made in."""
+
+    def __init__(self, kube: Kube, clock: Clock, namespace: str, receiver: Receiver) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._namespace = namespace
+        self._receiver = receiver
+        self._home = asyncio.get_running_loop()
+        self._stop = threading.Event()
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises whatever ends kopf."""
+        done: asyncio.Future[None] = self._home.create_future()
+        thread = threading.Thread(target=self._thread, args=(done,), name="kopf", daemon=True)
+        thread.start()
+        try:
+            await asyncio.shield(done)
+            raise RuntimeError("kopf ended by itself")
+        finally:
+            self._stop.set()
+            await asyncio.wait({done}, timeout=10)
+
+    def _thread(self, done: "asyncio.Future[None]") -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=self._registry(),
+                    settings=_settings(),
+                    standalone=True,
+                    clusterwide=True,
+                    stop_flag=self._stop,
+                    identity=kopf_identity(),
+                )
+            )
+        except Exception as failure:  # noqa: BLE001 - handed over to the loop that waits for it
+            error = failure
+        self._home.call_soon_threadsafe(_finish, done, error)
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            connection: kopf.ConnectionInfo = await self._at_home(self._credentials())
+            return connection
+
+        @kopf.on.event(GROUP, VERSION, "agents", registry=registry)
+        async def agent(event: kopf.RawEvent, **_: Any) -> None:
+            tell = self._receiver.agent_gone if event["type"] == "DELETED" else self._receiver.agent
+            self._home.call_soon_threadsafe(tell, dict(event["object"]))
+
+        @kopf.on.event(GROUP, VERSION, "delegationsweepers", registry=registry, when=self._is_ours)
+        async def sweeper(event: kopf.RawEvent, **_: Any) -> None:
+            body = None if event["type"] == "DELETED" else dict(event["object"])
+            self._home.call_soon_threadsafe(self._receiver.sweeper, body)
+
+        @kopf.timer(GROUP, VERSION, "delegationsweepers", interval=_TICK_SECONDS, registry=registry, when=self._is_ours)
+        async def sweep(**_: Any) -> None:
+            await self._at_home(self._receiver.tick())
+
+        return registry
+
+    def _is_ours(self, name: str | None, namespace: str | None, **_: Any) -> bool:
+        return name == SWEEPER_NAME and namespace == self._namespace
+
+    async def _at_home(self, step: Awaitable[Any]) -> Any:
+        """Await `step` in the home loop, from kopf's."""
+
+        async def there() -> Any:
+            return await step
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._home))
+
+    async def _credentials(self) -> kopf.ConnectionInfo:
+        configuration = self._kube.api.configuration
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            token=await self._kube.token(),
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+        )
+
+
+def _finish(done: "asyncio.Future[None]", error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
+def kopf_identity() -> Any:
+    """kopf asks for one although peering is off."""
+    return "belay"
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 270
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.networking.enforce_retry_after = True
+    settings.persistence.finalizer = f"{GROUP}/sweeper"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    # kopf tells of every event it handles; what matters is logged by the engine.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    # It says that it leaves signals alone outside the main thread, which is why it is there.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    return settings

@@ -1,0 +1,74 @@
+"""Sinks of the slim readers: delegations, rows and gateway Leases, by the thousand (DESIGN.md section 8)."""
+
+from collections.abc import Callable
+
+import structlog
+
+from belay_kube.client import Json
+from belay_operator.engine import Engine
+from belay_operator.metrics import Metrics
+from belay_operator.observe.records import GatewayLease, Row, Work, ref_of
+
+log = structlog.get_logger(__name__)
+
+
+class EngineSink:
+    """Feeds one collection into the engine; an object that can't be read is counted and skipped (S7)."""
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        metrics: Metrics,
+        changed: Callable[[Json], None],
+        deleted: Callable[[Json], None],
+    ) -> None:
+        self._name = name
+        self._engine = engine
+        self._metrics = metrics
+        self._changed = changed
+        self._deleted = deleted
+
+    def changed(self, obj: Json) -> None:
+        """The object is there, as shown."""
+        try:
+            self._changed(obj)
+        except (KeyError, ValueError, TypeError) as error:
+            self._metrics.errors.labels(self._name).inc()
+            log.warning("object can't be read and is skipped", kind=self._name, ref=str(ref_of(obj)), error=repr(error))
+
+    def deleted(self, obj: Json) -> None:
+        """The object is gone, or ended."""
+        self._deleted(obj)
+
+    def synced(self) -> None:
+        """Contact: if that ends a blind time, everything is looked at again."""
+        if self._engine.presence.contact(self._name):
+            self._engine.sighted()
+
+    def lost(self) -> None:
+        """No contact."""
+        self._engine.presence.contact_lost(self._name)
+
+
+def delegations(engine: Engine, metrics: Metrics) -> EngineSink:
+    """Unfinished delegations; one that leaves the selection has ended."""
+    return EngineSink(
+        "delegations", engine, metrics, lambda o: engine.saw_work(Work.read(o)), lambda o: engine.gone_work(ref_of(o))
+    )
+
+
+def subscriptions(engine: Engine, metrics: Metrics) -> EngineSink:
+    """Rows of sessions."""
+    return EngineSink(
+        "subscriptions", engine, metrics, lambda o: engine.saw_row(Row.read(o)), lambda o: engine.gone_row(ref_of(o))
+    )
+
+
+def leases(engine: Engine, metrics: Metrics) -> EngineSink:
+    """Leases of gateways."""
+
+    def changed(obj: Json) -> None:
+        engine.saw_lease(GatewayLease.read(obj))
+
+    return EngineSink("leases", engine, metrics, changed, lambda o: engine.presence.lease_gone(ref_of(o).name))

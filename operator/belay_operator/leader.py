@@ -1,0 +1,152 @@
+"""One operator leads: it holds a Lease, and ends when it loses it (kopf's peering would freeze equal peers)."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from kubernetes.aio.client import ApiException
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
+
+from belay_api.times import to_wire
+from belay_kube.client import LEASES, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError
+
+log = structlog.get_logger(__name__)
+
+LEASE_NAME = "belay-operator"
+_RETRY_SECONDS = 2
+
+
+class _Lock(BaseLock):  # type: ignore[misc]
+    """The Lease behind the library's election, through our client: times in UTC (the library writes local time as if it
+    were UTC), and a broken connection is a failed try, not the end of the election."""
+
+    def __init__(self, kube: Kube, clock: Clock, name: str, namespace: str, identity: str) -> None:
+        super().__init__(name, namespace, identity)
+        self._kube = kube
+        self._clock = clock
+        self._seen: Json = {}
+
+    async def get(self, name: str, namespace: str) -> tuple[bool, LeaderElectionRecord | ApiException]:
+        """Read the Lease."""
+        try:
+            self._seen = await self._kube.get(LEASES, namespace, name)
+        except KubeError as error:
+            refusal = ApiException(status=error.status, reason=error.message)
+            refusal.body = json.dumps({"code": error.status})
+            return False, refusal
+        spec = self._seen.get("spec") or {}
+        duration = spec.get("leaseDurationSeconds")
+        return True, LeaderElectionRecord(
+            spec.get("holderIdentity"),
+            str(duration) if duration else None,
+            spec.get("acquireTime"),
+            spec.get("renewTime"),
+        )
+
+    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
+        """Make the Lease."""
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name},
+            "spec": self._spec(election_record, {}),
+        }
+        return await self._tried(self._kube.create(LEASES, namespace, body))
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        """Take or renew the Lease, if it is as it was read."""
+        version = self._seen["metadata"]["resourceVersion"]
+        spec = self._spec(updated_record, self._seen.get("spec") or {})
+        body = {"metadata": {"resourceVersion": version}, "spec": spec}
+        return await self._tried(self._kube.patch(LEASES, namespace, name, body))
+
+    def _spec(self, record: LeaderElectionRecord, old: Json) -> Json:
+        now = to_wire(self._clock.now())
+        ours = old.get("holderIdentity") == record.holder_identity
+        return {
+            "holderIdentity": record.holder_identity,
+            "leaseDurationSeconds": int(float(record.lease_duration)),
+            "renewTime": now,
+            "acquireTime": old.get("acquireTime") if ours else now,
+            "leaseTransitions": old.get("leaseTransitions", 0) + (0 if ours else 1),
+        }
+
+    async def _tried(self, write: Awaitable[Json]) -> bool:
+        try:
+            await write
+        except KubeError as error:
+            log.warning("lease was not taken or renewed", error=error.message)
+            return False
+        return True
+
+
+class LostLeadershipError(Exception):
+    """Another operator may lead now: this process must end."""
+
+
+async def lead(
+    kube: Kube, clock: Clock, namespace: str, identity: str, seconds: int, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Wait until this process leads, then run `work`; at its end the Lease is released.
+
+    Raises LostLeadershipError when the Lease could not be renewed for two thirds of `seconds`, else what `work` raises.
+    """
+    leading, lost = asyncio.Event(), asyncio.Event()
+
+    async def started() -> None:
+        leading.set()
+
+    async def stopped() -> None:
+        lost.set()
+
+    lock = _Lock(kube, clock, LEASE_NAME, namespace, identity)
+    retry = min(_RETRY_SECONDS, max(1.01, seconds / 6))
+    config = Config(lock, seconds, max(seconds * 2 / 3, 1.3 * retry), retry, started, stopped)
+    election = asyncio.create_task(LeaderElection(config).run(), name="election")
+    try:
+        await _first(leading.wait(), election)
+        log.info("leading", identity=identity)
+        await _first(work(), lost.wait(), election)
+        if lost.is_set() or election.done():
+            raise LostLeadershipError(f"{identity} could not renew Lease {namespace}/{LEASE_NAME} in time")
+    finally:
+        election.cancel()
+        await asyncio.wait({election})
+        if leading.is_set() and not lost.is_set():
+            await _release(kube, namespace, identity)
+
+
+async def _first(*steps: Awaitable[Any]) -> None:
+    """Wait for the first of `steps` to end and cancel the others but for tasks; raises what it raised."""
+    tasks = {step if isinstance(step, asyncio.Task) else asyncio.ensure_future(step) for step in steps}
+    made = tasks - {step for step in steps if isinstance(step, asyncio.Task)}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in made:
+            task.cancel()
+        if made:
+            await asyncio.wait(made)
+    for task in done:
+        task.result()
+
+
+async def _release(kube: Kube, namespace: str, identity: str) -> None:
+    """Give the Lease up, if it is still ours, so that the next one needn't wait."""
+    try:
+        lease = await kube.get(LEASES, namespace, LEASE_NAME)
+        if lease["spec"].get("holderIdentity") == identity:
+            body = {
+                "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+                "spec": {"holderIdentity": None},
+            }
+            await kube.patch(LEASES, namespace, LEASE_NAME, body)
+    except KubeError as error:
+        log.warning("lease could not be released", error=error.message)

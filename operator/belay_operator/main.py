@@ -1,0 +1,77 @@
+"""`belay-operator`: waits for its turn to lead, then runs the operator until told to stop or no longer leading."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, SWEEPERS, Kube, connect
+from belay_kube.clock import SystemClock
+from belay_kube.process import StartupError, preflight, run
+from belay_operator.app import Operator
+from belay_operator.health import Health
+from belay_operator.leader import LostLeadershipError, lead
+from belay_operator.metrics import Metrics
+from belay_operator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run("belay-operator", Settings, operate))
+
+
+async def operate(settings: Settings) -> None:
+    """Run one operator process. Raises StartupError."""
+    log.info("settings", **settings.model_dump(mode="json"))
+    kube = await connect(settings.kubeconfig)
+    metrics = Metrics()
+    health = Health(metrics)
+    try:
+        everywhere = dict.fromkeys((AGENTS, SUBSCRIPTIONS, DELEGATIONS, SWEEPERS))
+        await preflight(kube, {**everywhere, LEASES: settings.namespace})
+        async with _served(health, settings) as url:
+            await _lead(kube, settings, health, metrics, url)
+    finally:
+        await kube.close()
+
+
+async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics, url: str) -> None:
+    async def work() -> None:
+        health.operator = Operator(kube, SystemClock(), settings, metrics)
+        if settings.announce:
+            sys.stdout.write(json.dumps({"ready": True, "url": url, "identity": settings.identity}) + "\n")
+            sys.stdout.flush()
+        await health.operator.run()
+
+    try:
+        await lead(kube, SystemClock(), settings.namespace, settings.identity, settings.lease_seconds, work)
+    except LostLeadershipError as error:
+        raise StartupError(f"{error}: ending, so that only one leads") from error
+
+
+@asynccontextmanager
+async def _served(health: Health, settings: Settings) -> AsyncIterator[str]:
+    """Serve the probes; yields their address."""
+    runner = web.AppRunner(health.app(), access_log=None)
+    await runner.setup()
+    try:
+        yield await _listen(runner, settings)
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    try:
+        await web.TCPSite(runner, settings.health_host, settings.health_port).start()
+    except OSError as error:
+        raise StartupError(
+            f"port {settings.health_port} on {settings.health_host} can't be used ({error.strerror}): "
+            "choose another with --health-port; 0 takes a free one"
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"

@@ -1,0 +1,195 @@
+"""What is kept of each object: at most 1 KiB, never a prompt or a result (DESIGN.md section 8)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from belay_api.agent import OnAgentLost, Runtime
+from belay_api.agentsubscription import SubscriptionPhase
+from belay_api.meta import ANNOTATION_TOUCH_SECONDS
+from belay_api.names import Ref
+from belay_api.times import from_wire
+from belay_api.timing import Times
+from belay_api.transitions import Phase, phase_of
+
+Json = dict[str, Any]
+
+
+def ref_of(obj: Mapping[str, Any]) -> Ref:
+    """Namespace and name of an object."""
+    meta = obj["metadata"]
+    return Ref(meta.get("namespace", ""), meta["name"])
+
+
+@dataclass(slots=True)
+class Work:
+    """A delegation that isn't terminal."""
+
+    ref: Ref
+    uid: str
+    version: str
+    generation: int
+    agent: Ref
+    addressed: str | None
+    """The session it is addressed to, if any."""
+    phase: Phase
+    has_status: bool
+    reason: str | None
+    attempt: int
+    """0 until it was first queued or dispatched."""
+    priority: int
+    created: datetime
+    due: datetime | None
+    """The deadline in its status, or in its specification; None when the agent's time decides."""
+    deadline_seconds: int | None
+    stuck_threshold: int | None
+    max_attempts: int
+    on_agent_lost: OnAgentLost | None
+    cancel_wanted: bool
+    queued: datetime | None
+    dispatched: datetime | None
+    beat: datetime | None
+    holder: str | None
+    gateway: str | None
+    conditions: list[Json]
+
+    @classmethod
+    def read(cls, obj: Json) -> "Work":
+        """Read a Delegation. Raises ValueError or KeyError when it isn't one."""
+        meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+        lost = spec.get("onAgentLost")
+        created = from_wire(meta["creationTimestamp"])
+        if created is None:
+            raise ValueError(f"delegation {ref_of(obj)} has no creationTimestamp")
+        return cls(
+            ref=ref_of(obj),
+            uid=meta["uid"],
+            version=meta["resourceVersion"],
+            generation=meta.get("generation", 0),
+            agent=Ref(meta["namespace"], spec["agentRef"]["name"]),
+            addressed=spec.get("sessionId"),
+            phase=phase_of(status.get("phase")),
+            has_status="phase" in status,
+            reason=status.get("reason"),
+            attempt=status.get("attempt", 0),
+            priority=spec.get("priority", 0),
+            created=created,
+            due=from_wire(status.get("deadline") or spec.get("deadline")),
+            deadline_seconds=spec.get("deadlineSeconds"),
+            stuck_threshold=spec.get("stuckThresholdSeconds"),
+            max_attempts=(spec.get("retry") or {}).get("maxAttempts", 1),
+            on_agent_lost=OnAgentLost(lost) if lost else None,
+            cancel_wanted=spec.get("desiredState") == "Cancelled",
+            queued=from_wire(status.get("queuedTime")),
+            dispatched=from_wire(status.get("dispatchedTime")),
+            beat=from_wire(status.get("lastHeartbeatTime")),
+            holder=status.get("sessionId"),
+            gateway=status.get("gateway"),
+            conditions=status.get("conditions") or [],
+        )
+
+    @property
+    def session(self) -> str | None:
+        """The session whose loss orphans it: the one it is addressed to, else its holder (DESIGN.md section 5)."""
+        return self.addressed or self.holder
+
+    def deadline(self, times: Times) -> datetime:
+        """When it must be done, all attempts together."""
+        return self.due or self.created + timedelta(seconds=self.deadline_seconds or times.deadline)
+
+    def threshold(self, times: Times) -> int:
+        """Seconds without a beat after which it is Stuck."""
+        return self.stuck_threshold or times.stuck_threshold
+
+
+@dataclass(slots=True)
+class AgentRecord:
+    """An Agent."""
+
+    ref: Ref
+    uid: str
+    version: str
+    generation: int
+    runtime: Runtime
+    max_active: int
+    suspended: bool
+    on_agent_lost: OnAgentLost
+    timing: Json
+    status: Json
+
+    @classmethod
+    def read(cls, obj: Json) -> "AgentRecord":
+        """Read an Agent. Raises ValueError or KeyError when it isn't one."""
+        meta, spec = obj["metadata"], obj["spec"]
+        return cls(
+            ref=ref_of(obj),
+            uid=meta["uid"],
+            version=meta["resourceVersion"],
+            generation=meta.get("generation", 0),
+            runtime=Runtime(spec.get("runtime", Runtime.CHANNEL)),
+            max_active=spec.get("maxActiveDelegations", 1),
+            suspended=spec.get("suspend", False),
+            on_agent_lost=OnAgentLost(spec.get("onAgentLost", OnAgentLost.CANCEL)),
+            timing=dict(spec.get("timing") or {}),
+            status=dict(obj.get("status") or {}),
+        )
+
+
+@dataclass(slots=True)
+class Row:
+    """An AgentSubscription: the presence of one session."""
+
+    ref: Ref
+    uid: str
+    version: str
+    agent: Ref
+    session: str
+    phase: SubscriptionPhase | None
+    holder: str | None
+    token: str | None
+    renewed: str | None
+    """renewTime as text: it is compared, never subtracted (DESIGN.md section 4)."""
+    disconnected: datetime | None
+    reason: str | None
+    created: datetime | None = field(default=None)
+
+    @classmethod
+    def read(cls, obj: Json) -> "Row":
+        """Read an AgentSubscription. Raises ValueError or KeyError when it isn't one."""
+        meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+        return cls(
+            ref=ref_of(obj),
+            uid=meta["uid"],
+            version=meta["resourceVersion"],
+            agent=Ref(meta["namespace"], spec["agentRef"]["name"]),
+            session=spec["sessionId"],
+            phase=SubscriptionPhase(status["phase"]) if status.get("phase") else None,
+            holder=status.get("holderIdentity"),
+            token=status.get("token"),
+            renewed=status.get("renewTime"),
+            disconnected=from_wire(status.get("disconnectedTime")),
+            reason=status.get("reason"),
+            created=from_wire(meta.get("creationTimestamp")),
+        )
+
+
+@dataclass(slots=True)
+class GatewayLease:
+    """The Lease of one gateway process."""
+
+    identity: str
+    renewed: str | None
+    released: bool
+    touch_seconds: float
+
+    @classmethod
+    def read(cls, obj: Json) -> "GatewayLease":
+        """Read a Lease; without a readable annotation its rows are taken to be touched at every heartbeat."""
+        spec, meta = obj.get("spec") or {}, obj["metadata"]
+        text = (meta.get("annotations") or {}).get(ANNOTATION_TOUCH_SECONDS, "0")
+        try:
+            touch = float(text)
+        except ValueError:
+            touch = 0.0
+        return cls(meta["name"], spec.get("renewTime"), not spec.get("holderIdentity"), touch)

@@ -1,0 +1,98 @@
+"""Gathers what is known of one agent into the view that decisions are made on."""
+
+from datetime import datetime
+
+from belay_api.agentsubscription import SubscriptionPhase
+from belay_api.names import Ref
+from belay_api.reasons import SubscriptionReason
+from belay_api.times import from_wire
+from belay_api.transitions import LIVE
+from belay_kube.clock import Clock
+from belay_operator.decisions.rows import RowFacts
+from belay_operator.decisions.view import AgentView, SessionView
+from belay_operator.observe.index import Index
+from belay_operator.observe.presence import Presence
+from belay_operator.observe.records import Row
+
+
+class Gatherer:
+    """Reads index, presence and clock; remembers since when each agent is offline."""
+
+    def __init__(self, index: Index, presence: Presence, clock: Clock) -> None:
+        self._index = index
+        self._presence = presence
+        self._clock = clock
+        self._offline_since: dict[Ref, datetime] = {}
+
+    def view(self, agent: Ref) -> AgentView:
+        """The agent as it is seen now."""
+        record = self._index.agents.get(agent)
+        times = self._index.times_of(agent)
+        sessions = self._sessions(agent)
+        offline = self._offline(agent, sessions)
+        common = {
+            "ref": agent,
+            "times": times,
+            "sessions": sessions,
+            "offline_since": offline,
+            "blind": self._presence.blind(),
+            "sighted_since": self._presence.sighted_since(),
+        }
+        if record is None:
+            return AgentView(exists=False, **common)  # type: ignore[arg-type]
+        return AgentView(
+            exists=True,
+            runtime=record.runtime,
+            max_active=record.max_active,
+            suspended=record.suspended,
+            on_agent_lost=record.on_agent_lost,
+            **common,  # type: ignore[arg-type]
+        )
+
+    def row_facts(self, row: Row) -> RowFacts:
+        """A row with what is known around it."""
+        dead = row.phase is not SubscriptionPhase.LIVE
+        return RowFacts(
+            row=row,
+            stale_in=self._presence.stale_in(row, self._index.times_of(row.agent)),
+            released=self._presence.released(row.holder),
+            holds_work=dead and row.session in self._wanted(row.agent),
+        )
+
+    def tidy(self, agent: Ref) -> None:
+        """Forget what nothing needs any more."""
+        if self._presence.missing(agent):
+            self._presence.forget_missing(agent, self._wanted(agent))
+        if self._index.prune(agent):
+            self._offline_since.pop(agent, None)
+
+    def _wanted(self, agent: Ref) -> set[str]:
+        """Sessions that hold or are addressed by unfinished work."""
+        return {w.session for w in self._index.work_of(agent, LIVE) if w.session}
+
+    def _sessions(self, agent: Ref) -> dict[str, SessionView]:
+        missing = {s: SessionView(live=False, lost_at=at) for s, at in self._presence.missing(agent).items()}
+        return missing | {row.session: self._session(row) for row in self._index.rows_of(agent)}
+
+    def _session(self, row: Row) -> SessionView:
+        times = self._index.times_of(row.agent)
+        stale = self._presence.stale_in(row, times) <= 0 and not self._presence.blind()
+        if row.phase is SubscriptionPhase.LIVE and not stale:
+            return SessionView(live=not self._presence.released(row.holder), lost_at=self._clock.now())
+        left = row.reason == SubscriptionReason.GOODBYE
+        return SessionView(live=False, lost_at=row.disconnected or self._clock.now(), left=left)
+
+    def _offline(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime | None:
+        """Since when no session is live: as its status says, else when the last session was lost, else now."""
+        if any(s.live for s in sessions.values()):
+            self._offline_since.pop(agent, None)
+            return None
+        if agent not in self._offline_since:
+            self._offline_since[agent] = self._first_noticed(agent, sessions)
+        return self._offline_since[agent]
+
+    def _first_noticed(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime:
+        record = self._index.agents.get(agent)
+        written = from_wire(record.status.get("offlineSince")) if record else None
+        lost = [s.lost_at for s in sessions.values() if s.lost_at]
+        return max([*lost, *([written] if written else [])], default=self._clock.now())

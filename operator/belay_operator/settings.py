@@ -1,0 +1,82 @@
+"""Settings of the operator: by flag, by environment, else the default; wrong ones are refused at start by name.
+
+The two sweeper variables are the exception: a value that isn't a whole number of at least 1 is logged and the default
+is used, so that a typing error in them never keeps the operator from starting (S5).
+"""
+
+import re
+import socket
+import uuid
+from pathlib import Path
+from typing import Annotated, Literal
+
+import structlog
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from belay_api.timing import Times
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 300
+_WHOLE = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
+
+
+class Settings(BaseSettings):
+    """Every setting of the operator."""
+
+    model_config = SettingsConfigDict(env_prefix="BELAY_", extra="ignore", cli_kebab_case=True, cli_implicit_flags=True)
+
+    kubeconfig: Annotated[Path | None, Field(description="Configuration to reach the API server with.")] = None
+    namespace: Annotated[str, Field(description="Namespace of the operator, its Lease and the gateways' Leases.")] = (
+        "belay"
+    )
+    identity: Annotated[str, Field(description="Name of this process in Leases and Events.")] = Field(
+        default_factory=lambda: f"belay-operator-{socket.gethostname().split('.')[0].lower()}-{uuid.uuid4().hex[:8]}"
+    )
+    health_host: Annotated[str, Field(description="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1"
+    health_port: Annotated[int, Field(ge=0, le=65535, description="Port of the same; 0 takes a free one.")] = 8081
+    workers: Annotated[int, Field(ge=1, le=256, description="Most writes at once.")] = 32
+    heartbeat_seconds: Annotated[int, Field(ge=1, le=3600, description="Default of timing.heartbeatSeconds.")] = 15
+    stale_after_seconds: Annotated[int, Field(ge=2, le=86400, description="Default of timing.staleAfterSeconds.")] = 45
+    grace_seconds: Annotated[int, Field(ge=0, le=86400, description="Default of timing.reconnectGraceSeconds.")] = 30
+    deadline_seconds: Annotated[int, Field(ge=1, le=2592000, description="Default of timing.deadlineSeconds.")] = 21600
+    sweeper_interval: Annotated[
+        int, Field(validation_alias="DELEGATION_SWEEPER_INTERVAL_S", description="Seconds between two sweeps.")
+    ] = SWEEP_SECONDS
+    stuck_threshold: Annotated[
+        int,
+        Field(
+            validation_alias="DELEGATION_STUCK_THRESHOLD_S",
+            description="Seconds without a heartbeat after which work is Stuck.",
+        ),
+    ] = 600
+    lease_seconds: Annotated[int, Field(ge=2, le=600, description="How long a leader is waited for.")] = 15
+    log_format: Annotated[Literal["console", "json"], Field(description="How to log.")] = "console"
+    announce: Annotated[bool, Field(description="Print one line of JSON on standard output when ready.")] = False
+
+    @field_validator("sweeper_interval", "stuck_threshold", mode="before")
+    @classmethod
+    def _whole_or_default(cls, value: object, info: object) -> int:
+        name = getattr(info, "field_name", "")
+        default = SWEEP_SECONDS if name == "sweeper_interval" else Times().stuck_threshold
+        return whole_or(str(value), default, name)
+
+    def times(self) -> Times:
+        """The times in force where neither agent nor DelegationSweeper says otherwise."""
+        return Times(
+            heartbeat=self.heartbeat_seconds,
+            stale_after=self.stale_after_seconds,
+            grace=self.grace_seconds,
+            deadline=self.deadline_seconds,
+            stuck_threshold=self.stuck_threshold,
+        )
+
+
+def whole_or(text: str, default: int, name: str) -> int:
+    """`text` as a whole number of seconds, at least 1, in ASCII digits; else `default`, and that is logged (S5)."""
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    message = "not a whole number of seconds of at least 1: the default is used"
+    log.warning(message, setting=name, value=text, default=default)
+    return default

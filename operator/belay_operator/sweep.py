@@ -1,0 +1,146 @@
+"""The backstop: reads everything again in chunks, puts it through the decision and the write of the fast path, and says
+what it found (S1 to S11)."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from belay_api.names import Ref
+from belay_api.reasons import Reason
+from belay_api.times import to_wire
+from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, NotFound
+from belay_operator.engine import Engine
+from belay_operator.observe.records import AgentRecord, Row, Work, ref_of
+
+log = structlog.get_logger(__name__)
+
+UNFINISHED = "status.phase!=Completed,status.phase!=Failed,status.phase!=Cancelled"
+"""Objects without a status match as well (DESIGN.md section 8)."""
+
+
+@dataclass
+class Result:
+    """What one sweep did."""
+
+    in_flight: int = 0
+    deadline_failures: int = 0
+    stuck_marked: int = 0
+    errors: int = 0
+
+    def quiet(self) -> bool:
+        """Whether there is nothing to log (S9)."""
+        return not (self.deadline_failures or self.stuck_marked or self.errors)
+
+
+class Sweeper:
+    """Runs a sweep when one is due, and writes its result to the DelegationSweeper."""
+
+    def __init__(self, kube: Kube, engine: Engine, clock: Clock, namespace: str, default_interval: int) -> None:
+        self._kube = kube
+        self._engine = engine
+        self._clock = clock
+        self._namespace = namespace
+        self._default_interval = default_interval
+        self._base = engine.index.times
+        self._settings: Json | None = None
+        self._next: datetime | None = None
+        self._sweeps = 0
+
+    def configured(self, obj: Json | None) -> None:
+        """The DelegationSweeper, as it is now (None: gone): its settings override the environment's (S5)."""
+        self._settings = obj
+        spec = (obj or {}).get("spec") or {}
+        self._engine.times_changed(self._base.overridden({"stuckThresholdSeconds": spec.get("stuckThresholdSeconds")}))
+
+    async def tick(self) -> None:
+        """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
+        if not self._engine.is_open or self._suspended() or (self._next and self._clock.now() < self._next):
+            return
+        started = self._clock.now()
+        self._next = started + timedelta(seconds=self.interval())
+        result = await self.sweep()
+        if not result.quiet():
+            log.info("sweep", **vars(result))
+        await self._report(started, result)
+
+    def interval(self) -> int:
+        """Seconds between two sweeps."""
+        spec = (self._settings or {}).get("spec") or {}
+        return int(spec.get("intervalSeconds") or self._default_interval)
+
+    def _suspended(self) -> bool:
+        return bool(((self._settings or {}).get("spec") or {}).get("suspend"))
+
+    async def sweep(self) -> Result:
+        """One pass over everything; what fails is counted and stops nothing else (S7, S8)."""
+        result = Result()
+        await self._resync(result)
+        try:
+            async for page in pages(self._kube, DELEGATIONS, fieldSelector=UNFINISHED):
+                await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
+        except KubeError as error:
+            result.errors += 1
+            log.warning("sweep could not list delegations", error=error.message)
+        self._sweeps += 1
+        return result
+
+    async def _one(self, obj: Json, result: Result) -> None:
+        try:
+            work = Work.read(obj)
+            result.in_flight += 1
+            self._engine.saw_work(work)
+            change = await self._engine.judge(work.ref)
+        except (KubeError, KeyError, ValueError, TypeError) as error:
+            result.errors += 1
+            log.warning("sweep could not treat a delegation", ref=str(ref_of(obj)), error=str(error))
+            return
+        result.deadline_failures += change is not None and change.reason is Reason.DEADLINE_EXCEEDED
+        result.stuck_marked += change is not None and change.reason is Reason.NO_HEARTBEAT
+
+    async def _resync(self, result: Result) -> None:
+        """Agents and rows as they are, whatever the watches said (a silent one shows here)."""
+        try:
+            agents, version = await self._all(AGENTS)
+            rows, _ = await self._all(SUBSCRIPTIONS)
+            self._engine.resync([AgentRecord.read(o) for o in agents], version, [Row.read(o) for o in rows])
+            await self._engine.remove_dead_gateways(self._namespace)
+        except (KubeError, KeyError, ValueError) as error:
+            result.errors += 1
+            log.warning("sweep could not list agents, sessions and gateways", error=str(error))
+
+    async def _all(self, collection: Collection) -> tuple[list[Json], str]:
+        """Every object, and the resourceVersion at which that was so."""
+        items: list[Json] = []
+        version = "0"
+        async for page in pages(self._kube, collection):
+            items += page["items"]
+            version = page["metadata"]["resourceVersion"]
+        return items, version
+
+    async def _report(self, started: datetime, result: Result) -> None:
+        took = self._clock.now() - started
+        status: Json = {
+            "observedGeneration": ((self._settings or {}).get("metadata") or {}).get("generation"),
+            "intervalSeconds": self.interval(),
+            "stuckThresholdSeconds": self._engine.index.times.stuck_threshold,
+            "lastSweep": {
+                "startedTime": to_wire(started),
+                "durationMilliseconds": int(took.total_seconds() * 1000),
+                "inFlight": result.in_flight,
+                "deadlineFailures": result.deadline_failures,
+                "stuckMarked": result.stuck_marked,
+                "errors": result.errors,
+            },
+            "totals": {"sweeps": self._sweeps, **self._engine.totals()},
+        }
+        ref = Ref(self._namespace, "default")
+        try:
+            await self._kube.patch(SWEEPERS, ref.namespace, ref.name, {"status": status}, subresource="status")
+        except NotFound:
+            log.info("no DelegationSweeper to report to", ref=str(ref))
+        except KubeError as error:
+            log.warning("sweep could not report", error=error.message)
