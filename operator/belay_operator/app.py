@@ -17,7 +17,7 @@ from belay_operator.handlers.kopf_edge import KopfEdge, Receiver
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import AgentRecord, ref_of
+from belay_operator.seen import Seen
 from belay_operator.settings import Settings
 from belay_operator.sweep import UNFINISHED, Sweeper
 
@@ -36,7 +36,8 @@ class Operator:
         self._recorder = Recorder(kube, clock, settings.identity, self.metrics)
         self.presence = Presence(clock, times.stale_after)
         applier = Applier(kube, clock, self._recorder, self.metrics)
-        self.engine = Engine(Index(times), self.presence, applier, clock, self.metrics)
+        self.seen = Seen(Index(times), self.presence, clock, self.metrics)
+        self.engine = Engine(self.seen, applier, clock, self.metrics)
         self.sweeper = Sweeper(kube, self.engine, clock, settings.namespace, settings.sweeper_interval)
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
@@ -54,7 +55,7 @@ class Operator:
             name: Reader(
                 self._kube,
                 collection,
-                sink(self.engine, self.metrics),
+                sink(self.seen, self.metrics),
                 self._clock,
                 namespace=where,
                 selectors=selectors,
@@ -73,9 +74,10 @@ class Operator:
             group.create_task(self.engine.run(self._settings.workers), name="engine")
 
     def _edge(self) -> KopfEdge:
+        agents = sinks.agents(self.seen, self.metrics)
         receiver = Receiver(
-            agent=lambda o: self.engine.saw_agent(AgentRecord.read(o)),
-            agent_gone=lambda o: self.engine.gone_agent(ref_of(o)),
+            agent=agents.changed,
+            agent_gone=agents.deleted,
             sweeper=self.sweeper.configured,
             tick=self.sweeper.tick,
         )
@@ -83,16 +85,17 @@ class Operator:
 
     async def _open(self) -> None:
         """Decide nothing before everything was seen once: a missing agent must really be missing."""
+        agents = sinks.agents(self.seen, self.metrics)
         async for page in pages(self._kube, AGENTS):
             for obj in page["items"]:
-                self.engine.saw_agent(AgentRecord.read(obj))
+                agents.changed(obj)
         for reader in self.readers.values():
             await reader.has_synced.wait()
         if self.presence.contact("start"):
-            self.engine.sighted()
-        self.engine.open()
+            self.seen.sighted()
+        self.seen.complete()
         self.ready.set()
-        log.info("caught up", agents=len(self.engine.index.agents), delegations=len(self.engine.index.work))
+        log.info("caught up", agents=len(self.seen.index.agents), delegations=len(self.seen.index.work))
 
     def stalled(self) -> list[str]:
         """Watches that have been silent for too long (DESIGN.md section 8)."""

@@ -45,7 +45,7 @@ class Sweeper:
         self._clock = clock
         self._namespace = namespace
         self._default_interval = default_interval
-        self._base = engine.index.times
+        self._base = engine.seen.index.times
         self._settings: Json | None = None
         self._next: datetime | None = None
         self._sweeps = 0
@@ -54,11 +54,13 @@ class Sweeper:
         """The DelegationSweeper, as it is now (None: gone): its settings override the environment's (S5)."""
         self._settings = obj
         spec = (obj or {}).get("spec") or {}
-        self._engine.times_changed(self._base.overridden({"stuckThresholdSeconds": spec.get("stuckThresholdSeconds")}))
+        self._engine.seen.times_changed(
+            self._base.overridden({"stuckThresholdSeconds": spec.get("stuckThresholdSeconds")})
+        )
 
     async def tick(self) -> None:
         """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
-        if not self._engine.is_open or self._suspended() or (self._next and self._clock.now() < self._next):
+        if not self._engine.seen.is_complete or self._suspended() or (self._next and self._clock.now() < self._next):
             return
         started = self._clock.now()
         self._next = started + timedelta(seconds=self.interval())
@@ -92,8 +94,8 @@ class Sweeper:
         try:
             work = Work.read(obj)
             result.in_flight += 1
-            self._engine.saw_work(work)
-            change = await self._engine.judge(work.ref)
+            self._engine.seen.saw_work(work)
+            change = await self._engine.delegations.judge(work.ref)
         except (KubeError, KeyError, ValueError, TypeError) as error:
             result.errors += 1
             log.warning("sweep could not treat a delegation", ref=str(ref_of(obj)), error=str(error))
@@ -106,8 +108,8 @@ class Sweeper:
         try:
             agents, version = await self._all(AGENTS)
             rows, _ = await self._all(SUBSCRIPTIONS)
-            self._engine.resync([AgentRecord.read(o) for o in agents], version, [Row.read(o) for o in rows])
-            await self._engine.remove_dead_gateways(self._namespace)
+            self._engine.seen.resync([AgentRecord.read(o) for o in agents], version, [Row.read(o) for o in rows])
+            await self._engine.agents.remove_dead_gateways(self._namespace)
         except (KubeError, KeyError, ValueError) as error:
             result.errors += 1
             log.warning("sweep could not list agents, sessions and gateways", error=str(error))
@@ -126,7 +128,7 @@ class Sweeper:
         status: Json = {
             "observedGeneration": ((self._settings or {}).get("metadata") or {}).get("generation"),
             "intervalSeconds": self.interval(),
-            "stuckThresholdSeconds": self._engine.index.times.stuck_threshold,
+            "stuckThresholdSeconds": self._engine.seen.index.times.stuck_threshold,
             "lastSweep": {
                 "startedTime": to_wire(started),
                 "durationMilliseconds": int(took.total_seconds() * 1000),

@@ -5,26 +5,26 @@ from collections.abc import Callable
 import structlog
 
 from belay_kube.client import Json
-from belay_operator.engine import Engine
 from belay_operator.metrics import Metrics
-from belay_operator.observe.records import GatewayLease, Row, Work, ref_of
+from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of
+from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 
 
 class EngineSink:
-    """Feeds one collection into the engine; an object that can't be read is counted and skipped (S7)."""
+    """Feeds one collection into what was seen; an object that can't be read is counted and skipped (S7)."""
 
     def __init__(
         self,
         name: str,
-        engine: Engine,
+        seen: Seen,
         metrics: Metrics,
         changed: Callable[[Json], None],
         deleted: Callable[[Json], None],
     ) -> None:
         self._name = name
-        self._engine = engine
+        self._seen = seen
         self._metrics = metrics
         self._changed = changed
         self._deleted = deleted
@@ -43,32 +43,39 @@ class EngineSink:
 
     def synced(self) -> None:
         """Contact: if that ends a blind time, everything is looked at again."""
-        if self._engine.presence.contact(self._name):
-            self._engine.sighted()
+        if self._seen.presence.contact(self._name):
+            self._seen.sighted()
 
     def lost(self) -> None:
         """No contact."""
-        self._engine.presence.contact_lost(self._name)
+        self._seen.presence.contact_lost(self._name)
 
 
-def delegations(engine: Engine, metrics: Metrics) -> EngineSink:
+def agents(seen: Seen, metrics: Metrics) -> EngineSink:
+    """Agents, as kopf tells of them."""
+    return EngineSink(
+        "agents", seen, metrics, lambda o: seen.saw_agent(AgentRecord.read(o)), lambda o: seen.gone_agent(ref_of(o))
+    )
+
+
+def delegations(seen: Seen, metrics: Metrics) -> EngineSink:
     """Unfinished delegations; one that leaves the selection has ended."""
     return EngineSink(
-        "delegations", engine, metrics, lambda o: engine.saw_work(Work.read(o)), lambda o: engine.gone_work(ref_of(o))
+        "delegations", seen, metrics, lambda o: seen.saw_work(Work.read(o)), lambda o: seen.gone_work(ref_of(o))
     )
 
 
-def subscriptions(engine: Engine, metrics: Metrics) -> EngineSink:
+def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink:
     """Rows of sessions."""
     return EngineSink(
-        "subscriptions", engine, metrics, lambda o: engine.saw_row(Row.read(o)), lambda o: engine.gone_row(ref_of(o))
+        "subscriptions", seen, metrics, lambda o: seen.saw_row(Row.read(o)), lambda o: seen.gone_row(ref_of(o))
     )
 
 
-def leases(engine: Engine, metrics: Metrics) -> EngineSink:
+def leases(seen: Seen, metrics: Metrics) -> EngineSink:
     """Leases of gateways."""
 
     def changed(obj: Json) -> None:
-        engine.saw_lease(GatewayLease.read(obj))
+        seen.saw_lease(GatewayLease.read(obj))
 
-    return EngineSink("leases", engine, metrics, changed, lambda o: engine.presence.lease_gone(ref_of(o).name))
+    return EngineSink("leases", seen, metrics, changed, lambda o: seen.presence.lease_gone(ref_of(o).name))

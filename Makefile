@@ -1,0 +1,81 @@
+# Everything a person or CI runs. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := crds kube operator gateway client hack
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: binaries ## Show the main job on a control plane of its own
+	@$(BIN)/belay demo
+
+.PHONY: test
+test: binaries ## Run the tests, on a real API server
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: lint generated test ## The one gate, here and in CI: lint, types, generated files, tests
+
+.PHONY: setup
+setup: $(READY) ## Make the virtual environment from the locked versions
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}: make PYTHON=python3.x")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: binaries
+binaries: $(READY) ## Build the control plane's programs, once; then they are cached
+	@$(BIN)/python -m belay_dev.binaries > /dev/null
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy and import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(SOURCES) tests
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: $(READY) ## Format the code and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: crds
+crds: $(READY) ## Write CRDs and admission policies from the models
+	@$(BIN)/python -m belay_api.schema crds
+	@$(BIN)/python -m belay_api.policy templates
+
+.PHONY: manifests
+manifests: binaries crds ## Render manifests/ from the chart
+	@$(BIN)/python hack/render_manifests.py
+
+.PHONY: generated
+generated: binaries ## Fail if a generated file is not what its source says
+	@$(BIN)/python -m belay_api.schema --check crds
+	@$(BIN)/python -m belay_api.policy --check templates
+	@$(BIN)/python hack/render_manifests.py --check
+
+.PHONY: behaviour
+behaviour: $(READY) ## List the behaviours of BEHAVIOUR.md that no test names
+	@$(BIN)/python hack/behaviour.py
+
+.PHONY: lock
+lock: $(READY) ## Lock the versions again, with hashes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was made here; the cached programs stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

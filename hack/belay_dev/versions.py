@@ -1,0 +1,7 @@
+"""The pinned versions of everything the embedded control plane runs; no other file names one."""
+
+from typing import Final
+
+KUBERNETES: Final = "1.36.3"
+ETCD: Final = "3.6.8"
+HELM: Final = "4.3.1"

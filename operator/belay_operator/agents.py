@@ -1,0 +1,157 @@
+"""One agent at a time: mark its dead rows, end its orphans, offer its queue, tell its status."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from belay_api.names import Ref
+from belay_api.transitions import ACTIVE, HELD, WAITING
+from belay_kube.clock import Clock
+from belay_operator.apply import Applier
+from belay_operator.decisions import agentstatus, dispatch, fate, rows
+from belay_operator.decisions.view import AgentView, Change
+from belay_operator.delegations import Delegations
+from belay_operator.observe.records import AgentRecord, Row, Work
+from belay_operator.observe.views import Gatherer
+from belay_operator.queues import after
+from belay_operator.seen import Key, KeyKind, Seen
+
+STATUS_SECONDS = 1.0
+"""At most one status write an agent in this time (DESIGN.md section 9)."""
+_DEAD_GATEWAY_SECONDS = 600.0
+
+Retry = Callable[[Key, Exception], None]
+
+
+class Agents:
+    """What concerns an agent as a whole; only one worker at a time is at one agent, so that slots are counted right."""
+
+    def __init__(
+        self, seen: Seen, gatherer: Gatherer, applier: Applier, delegations: Delegations, clock: Clock, retry: Retry
+    ) -> None:
+        self._seen = seen
+        self._gatherer = gatherer
+        self._applier = applier
+        self._delegations = delegations
+        self._clock = clock
+        self._retry = retry
+        self._told_at: dict[Ref, float] = {}
+
+    async def tend(self, agent: Ref) -> None:
+        """Bring everything of one agent up to date. Raises KubeError."""
+        await self._tend_rows(agent)
+        await self._end_orphans(agent)
+        await self._dispatch(agent)
+        await self._tell(agent)
+        self._gatherer.tidy(agent)
+
+    # --- rows ---
+
+    async def _tend_rows(self, agent: Ref) -> None:
+        view = self._gatherer.view(agent)
+        await self._each(agent, [self._tend_row(row, view) for row in self._seen.index.rows_of(agent)])
+
+    async def _tend_row(self, row: Row, view: AgentView) -> None:
+        match rows.fate(self._gatherer.row_facts(row), view, self._clock.now()):
+            case rows.Mark() as mark:
+                await self._mark_row(row, mark)
+            case rows.Remove():
+                await self._applier.remove_row(row)
+            case rows.Keep(seconds) if seconds is not None:
+                self._again(row.agent, seconds)
+
+    async def _mark_row(self, row: Row, mark: rows.Mark) -> None:
+        outcome = await self._applier.row(row, mark)
+        if outcome.obj is None:
+            self._seen.gone_row(row.ref)
+        else:
+            self._seen.saw_row(Row.read(outcome.obj))
+
+    # --- orphans ---
+
+    async def _end_orphans(self, agent: Ref) -> None:
+        """Work whose session or agent is gone, decided on a live read of the rows (DESIGN.md section 3)."""
+        view = self._gatherer.view(agent)
+        if view.exists and view.routable and all(s.live for s in view.sessions.values()):
+            return
+        if self._doomed(agent):
+            await self._read_live(agent)
+            await self._each(agent, [self._delegations.write(work, change) for work, change in self._doomed(agent)])
+        view = self._gatherer.view(agent)
+        for work in self._seen.index.work_of(agent, HELD):
+            self._delegations.remind(work, view)
+
+    def _doomed(self, agent: Ref) -> list[tuple[Work, Change]]:
+        view, now = self._gatherer.view(agent), self._clock.now()
+        found = [(work, fate.decide(work, view, now)) for work in self._seen.index.work_of(agent, HELD)]
+        return [(work, change) for work, change in found if change and change.live_read]
+
+    async def _read_live(self, agent: Ref) -> None:
+        there = [Row.read(obj) for obj in await self._applier.live_rows(agent)]
+        for row in there:
+            self._seen.saw_row(row)
+        for ref in {row.ref for row in self._seen.index.rows_of(agent)} - {row.ref for row in there}:
+            self._seen.gone_row(ref)
+        if agent not in self._seen.index.agents and (found := await self._applier.live_agent(agent)):
+            self._seen.saw_agent(AgentRecord.read(found))
+
+    # --- queue ---
+
+    async def _dispatch(self, agent: Ref) -> None:
+        index = self._seen.index
+        waiting = [work for work in index.work_of(agent, WAITING) if not work.cancel_wanted]
+        if not waiting:
+            return
+        view = self._gatherer.view(agent)
+        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, self._clock.now())
+        await self._each(agent, [self._delegations.write(work, change) for work, change in changes])
+
+    # --- status ---
+
+    async def _tell(self, agent: Ref) -> None:
+        index = self._seen.index
+        record = index.agents.get(agent)
+        if record is None:
+            self._told_at.pop(agent, None)
+            return
+        counts = index.count(agent, ACTIVE), index.count(agent, WAITING)
+        view = self._gatherer.view(agent)
+        status = agentstatus.desired(record.status, view, record.generation, *counts, self._clock.now())
+        if status is None:
+            return
+        wait = self._told_at.get(agent, float("-inf")) + STATUS_SECONDS - self._clock.monotonic()
+        if wait > 0:
+            self._again(agent, wait)
+        else:
+            await self._write_status(record, status)
+
+    async def _write_status(self, record: AgentRecord, status: dict[str, Any]) -> None:
+        self._told_at[record.ref] = self._clock.monotonic()
+        outcome = await self._applier.agent(record, status)
+        if outcome.obj:
+            self._seen.index.put_agent(AgentRecord.read(outcome.obj))
+        if not outcome.written:
+            self._seen.look_at(record.ref)
+
+    # --- gateways ---
+
+    async def remove_dead_gateways(self, namespace: str) -> None:
+        """Delete the Leases of gateways that ended or are long silent, once no row names them. Raises KubeError."""
+        presence = self._seen.presence
+        for lease in presence.leases():
+            ended = lease.released or presence.lease_age(lease.identity) > _DEAD_GATEWAY_SECONDS
+            if ended and not presence.blind() and not self._seen.index.agents_served_by(lease.identity):
+                await self._applier.remove_lease(namespace, lease.identity)
+
+    # --- helpers ---
+
+    def _again(self, agent: Ref, seconds: float) -> None:
+        self._seen.timers.sooner(Key(KeyKind.AGENT, agent), after(self._clock.now(), seconds))
+
+    async def _each(self, agent: Ref, steps: list[Coroutine[Any, Any, object]]) -> None:
+        """Take every step, side by side; one that fails is tried again and doesn't stop the others (S7)."""
+        for result in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(result, Exception):
+                self._retry(Key(KeyKind.AGENT, agent), result)
+            elif isinstance(result, BaseException):
+                raise result

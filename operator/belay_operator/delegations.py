@@ -1,0 +1,72 @@
+"""One delegation at a time: judge it, write what was decided, and remember when to look again."""
+
+from datetime import timedelta
+
+from belay_api.names import Ref
+from belay_api.reasons import Reason
+from belay_kube.clock import Clock
+from belay_operator.apply import Applier, Outcome
+from belay_operator.decisions import fate
+from belay_operator.decisions.view import AgentView, Change
+from belay_operator.metrics import Metrics
+from belay_operator.observe.records import Work
+from belay_operator.observe.views import Gatherer
+from belay_operator.seen import Key, KeyKind, Seen
+
+_HELD_BACK_SECONDS = 2.0
+"""Until work is looked at again that is due but not to be touched now; the end of blind time looks at it sooner."""
+
+
+class Delegations:
+    """The fast path and the sweep both end here, so that they can never disagree."""
+
+    def __init__(self, seen: Seen, gatherer: Gatherer, applier: Applier, clock: Clock, metrics: Metrics) -> None:
+        self._seen = seen
+        self._gatherer = gatherer
+        self._applier = applier
+        self._clock = clock
+        self._metrics = metrics
+        self.deadline_failures = 0
+        self.stuck_marked = 0
+
+    async def judge(self, ref: Ref) -> Change | None:
+        """Decide on one delegation and write it; returns the change if it was written. Raises KubeError."""
+        work = self._seen.index.work.get(ref)
+        if work is None:
+            self._seen.timers.drop(Key(KeyKind.WORK, ref))
+            return None
+        view = self._gatherer.view(work.agent)
+        change = fate.decide(work, view, self._clock.now())
+        if change is None:
+            self.remind(work, view)
+            return None
+        if change.live_read:
+            # Rests on the agent and its rows: decided once for all its work, on one live read.
+            self._seen.look_at(work.agent)
+            return None
+        return change if (await self.write(work, change)).written else None
+
+    def remind(self, work: Work, view: AgentView) -> None:
+        """Look at `work` again when something of it is due."""
+        due = fate.next_due(work, view)
+        now = self._clock.now()
+        later = due if due > now else now + timedelta(seconds=_HELD_BACK_SECONDS)
+        self._seen.timers.set(Key(KeyKind.WORK, work.ref), later)
+
+    async def write(self, work: Work, change: Change) -> Outcome:
+        """Write a change and take in the answer; if somebody wrote first, that brings it up again. Raises KubeError."""
+        outcome = await self._applier.delegation(work, change)
+        if outcome.written:
+            self._count(work, change)
+        if outcome.obj is None:
+            self._seen.gone_work(work.ref)
+        else:
+            self._seen.saw_work(Work.read(outcome.obj))
+        return outcome
+
+    def _count(self, work: Work, change: Change) -> None:
+        if change.reason is Reason.DEADLINE_EXCEEDED:
+            self.deadline_failures += 1
+            due = work.deadline(self._seen.index.times_of(work.agent))
+            self._metrics.lateness.observe((self._clock.now() - due).total_seconds())
+        self.stuck_marked += change.reason is Reason.NO_HEARTBEAT

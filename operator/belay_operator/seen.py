@@ -1,0 +1,161 @@
+"""What was seen, and what is to be looked at because of it: every change of the cluster enters here, as a record.
+
+work/NS/NAME    one delegation: its deadline, a wanted cancel, silence
+agent/NS/NAME   one agent: its rows, its orphans, its queue, its status
+"""
+
+import asyncio
+from enum import StrEnum
+from typing import NamedTuple
+
+import structlog
+
+from belay_api.names import Ref, subscription_name
+from belay_api.timing import Times
+from belay_api.transitions import LIVE, WAITING
+from belay_kube.clock import Clock
+from belay_operator.metrics import Metrics
+from belay_operator.observe.index import Index
+from belay_operator.observe.presence import Presence
+from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work
+from belay_operator.queues import TimeQueue, WorkQueue
+
+log = structlog.get_logger(__name__)
+
+
+class KeyKind(StrEnum):
+    """What a key names."""
+
+    WORK = "work"
+    AGENT = "agent"
+
+
+class Key(NamedTuple):
+    """One thing to look at."""
+
+    kind: KeyKind
+    ref: Ref
+
+
+class Seen:
+    """Index, presence and the two queues, kept in step with each other."""
+
+    def __init__(self, index: Index, presence: Presence, clock: Clock, metrics: Metrics) -> None:
+        self.index = index
+        self.presence = presence
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.timers: TimeQueue[Key] = TimeQueue(clock, self.queue.add)
+        self._metrics = metrics
+        self._complete = asyncio.Event()
+
+    # --- what to look at ---
+
+    def complete(self) -> None:
+        """Everything there is has been seen once: decisions may begin."""
+        if not self._complete.is_set():
+            self._complete.set()
+            self.look_at_all()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything there is has been seen once."""
+        return self._complete.is_set()
+
+    async def until_complete(self) -> None:
+        """Wait until everything there is has been seen once."""
+        await self._complete.wait()
+
+    def look_at(self, agent: Ref) -> None:
+        """Look at one agent."""
+        self.queue.add(Key(KeyKind.AGENT, agent))
+
+    def look_at_all(self) -> None:
+        """Look at every agent and every delegation again."""
+        for agent in self.index.known_agents():
+            self.look_at(agent)
+        for work in self.index.work:
+            self.queue.add(Key(KeyKind.WORK, work))
+
+    def sighted(self) -> None:
+        """A blind time ended: every grace starts anew, so everything is looked at again."""
+        log.info("presence is observed anew", since=self.presence.sighted_since().isoformat())
+        self.look_at_all()
+
+    def times_changed(self, times: Times) -> None:
+        """The installation's times changed."""
+        if times != self.index.times:
+            self.index.times = times
+            self.look_at_all()
+
+    # --- delegations ---
+
+    def saw_work(self, work: Work) -> None:
+        """A delegation, as it is now."""
+        old = self.index.put_work(work)
+        self._metrics.in_flight.set(len(self.index.work))
+        if work.phase in LIVE:
+            self.queue.add(Key(KeyKind.WORK, work.ref))
+        if work.session and not self._has_row(work.agent, work.session):
+            self.presence.note_missing(work.agent, work.session)
+        if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
+            self.look_at(work.agent)
+
+    def _has_row(self, agent: Ref, session: str) -> bool:
+        return self.index.row(Ref(agent.namespace, subscription_name(agent.name, session))) is not None
+
+    def gone_work(self, ref: Ref) -> None:
+        """A delegation ended, or was deleted."""
+        old = self.index.drop_work(ref)
+        self.timers.drop(Key(KeyKind.WORK, ref))
+        if old:
+            self.look_at(old.agent)
+
+    # --- agents ---
+
+    def saw_agent(self, agent: AgentRecord) -> None:
+        """An Agent, as it is now."""
+        old = self.index.agents.get(agent.ref)
+        if self.index.put_agent(agent) and (old is None or old.generation != agent.generation):
+            self.look_at(agent.ref)
+            for work in self.index.work_of(agent.ref, LIVE):
+                self.queue.add(Key(KeyKind.WORK, work.ref))
+
+    def gone_agent(self, ref: Ref) -> None:
+        """An Agent was deleted."""
+        if self.index.agents.pop(ref, None):
+            self.look_at(ref)
+
+    # --- rows and gateways ---
+
+    def saw_row(self, row: Row) -> None:
+        """A row, as it is now; a mere renewal changes nothing to be decided."""
+        self.presence.row_seen(row)
+        old = self.index.row(row.ref)
+        self.index.put_row(row)
+        if old is None or (old.phase, old.token, old.reason) != (row.phase, row.token, row.reason):
+            self.look_at(row.agent)
+
+    def gone_row(self, ref: Ref) -> None:
+        """A row was deleted."""
+        row = self.index.drop_row(ref)
+        if row:
+            self.presence.row_gone(row)
+            self.look_at(row.agent)
+
+    def saw_lease(self, lease: GatewayLease) -> None:
+        """A gateway's Lease, as it is now; a released one ends its rows."""
+        if self.presence.lease_seen(lease):
+            self.sighted()
+        if lease.released:
+            for agent in self.index.agents_served_by(lease.identity):
+                self.look_at(agent)
+
+    def resync(self, agents: list[AgentRecord], version: str, rows: list[Row]) -> None:
+        """Every Agent (as of `version`) and row, by a list: what the watches missed is made good."""
+        known = {ref for ref, agent in self.index.agents.items() if int(agent.version) <= int(version)}
+        for ref in known - {agent.ref for agent in agents}:
+            self.gone_agent(ref)
+        for agent in agents:
+            self.saw_agent(agent)
+        for row in rows:
+            self.saw_row(row)
