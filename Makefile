@@ -71,6 +71,10 @@ generated: binaries ## Fail if a generated file is not what its source says
 behaviour: $(READY) ## List the behaviours of BEHAVIOUR.md that no test names
 	@$(BIN)/python hack/behaviour.py
 
+.PHONY: bench
+bench: binaries ## Measure against the raw API server in the same run (ARGS=1000 for fewer than 10,000 in flight)
+	@PYTHONPATH=tests $(BIN)/python -m bench.delegations $(ARGS)
+
 .PHONY: lock
 lock: $(READY) ## Lock the versions again, with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

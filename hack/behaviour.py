@@ -1,4 +1,4 @@
-"""Lists the behaviours of BEHAVIOUR.md that no test names: `behaviour.py [--must ID …]` fails if one of those is missing.
+"""Lists the behaviours of BEHAVIOUR.md that no test names; `behaviour.py --must ID …` fails if one of those is missing.
 
 A test names the ids it shows, e.g. `test_P4_touch_never_resurrects` (../shared/BEHAVIOUR.md, beside the checkout).
 """

@@ -4,10 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from belay_api.conditions import Condition
-from belay_api.resource import Column, Kind, ObjectName, Part, Resource, Rule
+from belay_api.resource import ATOMIC_LIST, ATOMIC_MAP, Column, Kind, ObjectName, Part, Resource, Rule, map_list
 
 
 class Runtime(StrEnum):
@@ -59,6 +59,8 @@ class Timing(Part):
 class SecretKeyRef(Part):
     """One key of a Secret in the agent's namespace."""
 
+    model_config = ConfigDict(json_schema_extra=ATOMIC_MAP)
+
     name: ObjectName = Field(description="Name of the Secret.")
     key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(description="Key inside the Secret.")
 
@@ -86,7 +88,10 @@ class AgentSpec(Part):
         default=None, description="What this agent is good for, for people and for agents that look for help."
     )
     owners: list[Subject] | None = Field(
-        default=None, max_length=64, description="Who may attach as this agent without the RBAC verb `attach`."
+        default=None,
+        max_length=64,
+        description="Who may attach as this agent without the RBAC verb `attach`.",
+        json_schema_extra=ATOMIC_LIST,
     )
     max_active_delegations: int = Field(
         default=1, ge=1, le=1000, description="Most delegations in hand at once; others are Queued."
@@ -110,7 +115,10 @@ class AgentStatus(Part):
     offline_since: datetime | None = Field(default=None, description="When the last live session went; unset if any.")
     timing: Timing | None = Field(default=None, description="The times in force.")
     conditions: list[Condition] | None = Field(
-        default=None, max_length=16, description="Ready: configuration accepted. Online: a session is attached."
+        default=None,
+        max_length=16,
+        description="Ready: configuration accepted. Online: a session is attached.",
+        json_schema_extra=map_list("type"),
     )
 
 
@@ -145,7 +153,7 @@ class Agent(Kind):
                 "!has(self.spec.timing) || "
                 "(has(self.spec.timing.staleAfterSeconds) ? self.spec.timing.staleAfterSeconds : 45) >= "
                 "2 * (has(self.spec.timing.heartbeatSeconds) ? self.spec.timing.heartbeatSeconds : 15)",
-                "spec.timing: staleAfterSeconds must be at least 2 x heartbeatSeconds, so that one lost beat is no loss",
+                "spec.timing: staleAfterSeconds must be at least 2 x heartbeatSeconds: one lost beat is no loss",
             ),
             Rule(
                 "!has(self.spec.owners) || self.spec.owners.all(o, o.kind == 'ServiceAccount' || !has(o.namespace))",

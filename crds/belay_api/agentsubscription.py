@@ -4,9 +4,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from belay_api.resource import AgentName, Column, Kind, Part, Resource, Rule, SessionId, unchanged
+from belay_api.resource import (
+    ATOMIC_MAP,
+    AgentName,
+    Column,
+    Kind,
+    Part,
+    Resource,
+    Rule,
+    SessionId,
+    never_removed,
+    unchanged,
+)
+from belay_api.transitions import Writer
 
 
 class SubscriptionPhase(StrEnum):
@@ -17,8 +29,26 @@ class SubscriptionPhase(StrEnum):
     EXPIRED = "Expired"
 
 
+ROW_ARROWS: dict[Writer, dict[SubscriptionPhase | None, frozenset[SubscriptionPhase]]] = {
+    Writer.OPERATOR: {
+        None: frozenset({SubscriptionPhase.EXPIRED}),
+        SubscriptionPhase.LIVE: frozenset({SubscriptionPhase.DISCONNECTED, SubscriptionPhase.EXPIRED}),
+        SubscriptionPhase.DISCONNECTED: frozenset({SubscriptionPhase.EXPIRED}),
+    },
+    Writer.GATEWAY: {
+        None: frozenset({SubscriptionPhase.LIVE, SubscriptionPhase.DISCONNECTED}),
+        SubscriptionPhase.LIVE: frozenset({SubscriptionPhase.LIVE, SubscriptionPhase.DISCONNECTED}),
+        SubscriptionPhase.DISCONNECTED: frozenset({SubscriptionPhase.LIVE, SubscriptionPhase.DISCONNECTED}),
+        SubscriptionPhase.EXPIRED: frozenset({SubscriptionPhase.LIVE}),
+    },
+}
+"""Which process may take a row from where to where (DESIGN.md section 3); the gateway's Live to Live is a renewal."""
+
+
 class AgentRef(Part):
     """An Agent of the same namespace."""
+
+    model_config = ConfigDict(json_schema_extra=ATOMIC_MAP)
 
     name: AgentName = Field(description="Name of the Agent.")
 
@@ -73,9 +103,13 @@ class AgentSubscription(Kind):
         selectable=(".spec.agentRef.name", ".spec.sessionId", ".status.phase", ".status.holderIdentity"),
         rules=(
             *unchanged("agentRef", "sessionId"),
+            never_removed("phase", "delete the row instead"),
+            never_removed("token", "it fences the session"),
+            never_removed("user", "it says who may take the session over"),
             Rule(
-                "!has(oldSelf.status) || !has(oldSelf.status.token) || (has(self.status) && has(self.status.token))",
-                "status.token can't be removed: it fences the session",
+                "!has(oldSelf.status) || !has(oldSelf.status.user) || !has(self.status) || !has(self.status.user) || "
+                "self.status.user == oldSelf.status.user",
+                "status.user can't change: only who attached may take the session over",
             ),
         ),
     )

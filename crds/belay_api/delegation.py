@@ -4,12 +4,27 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from belay_api.agent import OnAgentLost
 from belay_api.agentsubscription import AgentRef
 from belay_api.conditions import Condition
-from belay_api.resource import Column, Kind, ObjectName, Part, Resource, Rule, SessionId, unchanged
+from belay_api.resource import (
+    ATOMIC_MAP,
+    GIVEN_TIME,
+    NO_CONTROLS,
+    SET,
+    Column,
+    Kind,
+    ObjectName,
+    Part,
+    Resource,
+    Rule,
+    SessionId,
+    map_list,
+    never_removed,
+    unchanged,
+)
 from belay_api.transitions import TERMINAL, Phase
 
 MAX_TEXT_BYTES = 65536
@@ -37,6 +52,8 @@ class Task(Part):
 class ParentRef(Part):
     """The delegation or session on whose behalf this one is made."""
 
+    model_config = ConfigDict(json_schema_extra=ATOMIC_MAP)
+
     kind: Literal["Delegation", "AgentSession"] = Field(default="Delegation", description="Kind of the parent.")
     name: ObjectName = Field(description="Name of the parent, in the same namespace.")
 
@@ -47,7 +64,10 @@ class Retry(Part):
     max_attempts: int = Field(default=1, ge=1, le=100, description="Most attempts, the first one included.")
     backoff_seconds: int = Field(default=10, ge=0, le=86400, description="Seconds before the second attempt; doubles.")
     on: list[Literal["AgentLost", "NoHeartbeat", "AgentFailed"]] | None = Field(
-        default=None, max_length=3, description="Reasons that are retried; all when left out."
+        default=None,
+        max_length=3,
+        description="Reasons that are retried; all when left out. YAML takes a bare `on` for true: quote it.",
+        json_schema_extra=SET,
     )
 
 
@@ -56,16 +76,20 @@ class DelegationSpec(Part):
 
     agent_ref: AgentRef = Field(description="The agent that is to do it.")
     session_id: SessionId | None = Field(default=None, description="Only this session of the agent may take it.")
-    topic: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = Field(
+    topic: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=NO_CONTROLS)] | None = Field(
         default=None, description="Stream on which its events are told."
     )
     task: Task = Field(description="What is to be done.")
-    requester: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+    requester: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=NO_CONTROLS)] | None = Field(
         default=None, description="Who asked; must be the caller, but for Belay's own processes."
     )
     parent_ref: ParentRef | None = Field(default=None, description="What this is a part of; its cancel cascades here.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher goes first in the agent's queue.")
-    deadline: datetime | None = Field(default=None, description="When it must be done, over all attempts.")
+    deadline: datetime | None = Field(
+        default=None,
+        description="When it must be done, over all attempts, e.g. 2026-01-02T03:04:05Z; at most 30 days away.",
+        json_schema_extra=GIVEN_TIME,
+    )
     deadline_seconds: int | None = Field(
         default=None, ge=1, le=2592000, description="Seconds from creation to the deadline."
     )
@@ -130,7 +154,10 @@ class DelegationStatus(Part):
     result: Result | None = Field(default=None, description="What came of it.")
     completion_time: datetime | None = Field(default=None, description="When it became terminal.")
     conditions: list[Condition] | None = Field(
-        default=None, max_length=16, description="Finished, Complete, and the proof of a cancel."
+        default=None,
+        max_length=16,
+        description="Finished, Complete, and the proof of a cancel.",
+        json_schema_extra=map_list("type"),
     )
 
 
@@ -158,7 +185,7 @@ class Delegation(Kind):
             Column("Phase", ".status.phase"),
             Column("Reason", ".status.reason"),
             Column("Progress", ".status.progress.percent", "integer"),
-            Column("Deadline", ".status.deadline", "date", 1),
+            Column("Deadline", ".status.deadline"),
             Column("Session", ".status.sessionId", "string", 1),
             Column("Attempt", ".status.attempt", "integer", 1),
             Column("Beat", ".status.lastHeartbeatTime", "date", 1),
@@ -189,7 +216,7 @@ class Delegation(Kind):
                 "retryOf",
                 "onAgentLost",
             ),
-            *(_kept_once_terminal(f) for f in ("phase", "reason", "result", "completionTime")),
+            *(_kept_once_terminal(f) for f in ("phase", "reason", "message", "attempt", "result", "completionTime")),
             Rule(
                 "!has(oldSelf.spec.desiredState) || oldSelf.spec.desiredState != 'Cancelled' || "
                 "(has(self.spec.desiredState) && self.spec.desiredState == 'Cancelled')",
@@ -205,10 +232,7 @@ class Delegation(Kind):
                 "(has(self.status) && has(self.status.attempt) && self.status.attempt >= oldSelf.status.attempt)",
                 "status.attempt only grows: it fences replies of older attempts",
             ),
-            Rule(
-                "!has(oldSelf.status) || !has(oldSelf.status.phase) || (has(self.status) && has(self.status.phase))",
-                "status.phase can't be removed",
-            ),
+            never_removed("phase", "a delegation never starts anew"),
             Rule(
                 "!(has(self.spec.deadline) && has(self.spec.deadlineSeconds))",
                 "spec: give deadline or deadlineSeconds, not both",
@@ -216,6 +240,10 @@ class Delegation(Kind):
             Rule(
                 f"bytes(self.spec.task.prompt).size() <= {MAX_TEXT_BYTES}",
                 "spec.task.prompt: more than 64 KiB of UTF-8; put it where the agent can read it and name the URI",
+            ),
+            Rule(
+                r"!self.spec.task.prompt.contains('\u0000')",
+                "spec.task.prompt: contains a NUL character, which agents can't be handed; take it out",
             ),
             Rule(
                 "!has(self.status) || !has(self.status.result) || !has(self.status.result.text) || "

@@ -262,9 +262,7 @@ class Event(Frame):
     percent: int | None = None
 
 
-AnyMessage = Annotated[
-    Attached | Dispatch | Cancel | Revoked | Ack | Error | Event, Field(discriminator="type")
-]
+AnyMessage = Annotated[Attached | Dispatch | Cancel | Revoked | Ack | Error | Event, Field(discriminator="type")]
 MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
 

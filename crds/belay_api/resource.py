@@ -5,12 +5,29 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 ObjectName = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 ]
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 SessionId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
+
+GIVEN_TIME: JsonDict = {
+    "pattern": r"^[1-9]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$"
+}
+"""For a time that people write: `format: date-time` alone lets through what `times.from_wire` can't read."""
+NO_CONTROLS = r"^[^[:cntrl:]]+$"
+"""For text of one line: no NUL, no line break, no escape sequence."""
+ATOMIC_MAP: JsonDict = {"x-kubernetes-map-type": "atomic"}
+"""For a part that has one owner as a whole, like a reference."""
+ATOMIC_LIST: JsonDict = {"x-kubernetes-list-type": "atomic"}
+SET: JsonDict = {"x-kubernetes-list-type": "set"}
+
+
+def map_list(*keys: str) -> JsonDict:
+    """For a list whose items are told apart by `keys`, so that two writers can each keep their own."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,14 @@ class Rule:
     message: str
 
 
+def never_removed(field: str, why: str) -> Rule:
+    """A rule that keeps `status.<field>` set once it is, also against removal of the whole status."""
+    return Rule(
+        f"!has(oldSelf.status) || !has(oldSelf.status.{field}) || (has(self.status) && has(self.status.{field}))",
+        f"status.{field} can't be removed: {why}",
+    )
+
+
 @dataclass(frozen=True)
 class Column:
     """A printer column: priority 0 shows in `kubectl get`, 1 only with `-o wide`."""
@@ -29,6 +54,7 @@ class Column:
     path: str
     type: str = "string"
     priority: int = 0
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,8 @@ def unchanged(*fields: str) -> tuple[Rule, ...]:
     """Rules that keep each `spec` field as it was created, also against removal (DESIGN.md section 2, CEL)."""
     return tuple(
         Rule(
-            f"has(self.spec.{f}) == has(oldSelf.spec.{f}) && (!has(self.spec.{f}) || self.spec.{f} == oldSelf.spec.{f})",
+            f"has(self.spec.{f}) == has(oldSelf.spec.{f}) && "
+            f"(!has(self.spec.{f}) || self.spec.{f} == oldSelf.spec.{f})",
             f"spec.{f} can't be changed: create another object instead",
         )
         for f in fields

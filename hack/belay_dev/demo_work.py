@@ -9,8 +9,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
-_ROUNDS = 400_000
-"""Rounds of key stretching for each file: some tenths of a second of honest work."""
+_ROUNDS = 4_000_000
+"""Rounds of key stretching for each file: about a second of honest work."""
 
 
 def main() -> None:

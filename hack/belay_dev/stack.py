@@ -132,6 +132,32 @@ class Stack:
         if self._token_age.seconds > TOKEN_SECONDS / 2:
             self._write_tokens()
 
+    def restart_gateway(self) -> None:
+        """Stop the gateway as a rolling update does, and start it again at the same address. Raises StackError."""
+        self._end("belay-gateway")
+        port = self.ready.gateway.rpartition(":")[2]
+        self._wait_ready(self._spawn("belay-gateway", "belay_gateway.main", ["--port", port], self._held))
+
+    def restart_operator(self) -> dict[str, str]:
+        """Stop the operator as a rolling update does and start it again; returns what it says. Raises StackError."""
+        self._end("belay-operator")
+        return self._wait_ready(
+            self._spawn("belay-operator", "belay_operator.main", ["--health-port", "0"], self._held)
+        )
+
+    def pid(self, name: str) -> int:
+        """The pid of `belay-operator` or `belay-gateway`."""
+        return next(process.pid for process in self._processes if process.name == name)
+
+    def account(self, name: str) -> Path:
+        """The kubeconfig that process works with."""
+        return self._folder / f"{name}.kubeconfig"
+
+    def _end(self, name: str) -> None:
+        old = next(process for process in self._processes if process.name == name)
+        self._processes.remove(old)
+        old.stop()
+
     def _install(self) -> None:
         self._say("installing Belay: CRDs, roles, admission policies")
         manifests, kubectl = find_manifests(), self.control_plane.kubectl
@@ -145,7 +171,7 @@ class Stack:
     def _write_tokens(self) -> None:
         self._token_age = Stopwatch()
         for account in ("belay-operator", "belay-gateway"):
-            path = self._folder / f"{account}.kubeconfig"
+            path = self.account(account)
             self.control_plane.service_account_kubeconfig(NAMESPACE, account, path, expiration_seconds=TOKEN_SECONDS)
         token = self.control_plane.service_account_token("default", "belay-agent", [DEFAULT_AUDIENCE], TOKEN_SECONDS)
         kubeconfig.write_private(self._folder / "agent.token", token)
@@ -161,7 +187,7 @@ class Stack:
     def _spawn(self, name: str, module: str, flags: list[str], held: ExitStack) -> Process:
         log = self._folder / f"{name}.log"
         log.write_text("")
-        config = self._folder / f"{name}.kubeconfig"
+        config = self.account(name)
         entry = f"import sys; from {module} import main; sys.exit(main())"
         command = [sys.executable, "-c", entry, "--kubeconfig", str(config), "--announce", *flags]
         environment = {**clean_environment(), **self._times.environment()}

@@ -56,7 +56,8 @@ class Agents:
             case rows.Mark() as mark:
                 await self._mark_row(row, mark)
             case rows.Remove():
-                await self._applier.remove_row(row)
+                if await self._applier.remove_row(row):
+                    self._seen.gone_row(row.ref)
             case rows.Keep(seconds) if seconds is not None:
                 self._again(row.agent, seconds)
 

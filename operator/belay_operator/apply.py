@@ -9,6 +9,7 @@ import structlog
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.conditions import ConditionType, set_condition
 from belay_api.names import Ref
+from belay_api.reasons import Reason
 from belay_api.times import to_wire
 from belay_api.transitions import TERMINAL, Phase, Writer, allowed
 from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Json, Kube
@@ -58,17 +59,24 @@ class Applier:
         log.info("session lost", agent=str(row.agent), session=row.session, reason=mark.reason)
         return await self._patch(SUBSCRIPTIONS, row.ref, row.version, status)
 
-    async def remove_row(self, row: Row) -> None:
-        """Delete a row unless it changed. Raises KubeError but for NotFound and Conflict, which settle the matter."""
+    async def remove_row(self, row: Row) -> bool:
+        """Delete a row unless it changed; True when there is none any more. Raises KubeError."""
         try:
             preconditions = {"uid": row.uid, "resourceVersion": row.version}
             await self._kube.delete(SUBSCRIPTIONS, row.ref.namespace, row.ref.name, preconditions)
-        except (NotFound, Conflict):
-            log.debug("row was changed or gone before it could be removed", row=str(row.ref))
+        except NotFound:
+            log.debug("row was gone before it could be removed", row=str(row.ref))
+        except Conflict:
+            log.debug("row was changed before it could be removed", row=str(row.ref))
+            return False
+        return True
 
     async def agent(self, agent: AgentRecord, status: Json) -> Outcome:
-        """Write an Agent's status. Raises KubeError."""
-        return await self._patch(AGENTS, agent.ref, agent.version, status)
+        """Write an Agent's status; coming and going is told. Raises KubeError."""
+        outcome = await self._patch(AGENTS, agent.ref, agent.version, status)
+        if outcome.written and bool(agent.status.get("liveSessions")) != bool(status["liveSessions"]):
+            self._tell_presence(agent, online=bool(status["liveSessions"]))
+        return outcome
 
     async def remove_lease(self, namespace: str, identity: str) -> None:
         """Delete the Lease of a gateway that is no more. Raises KubeError."""
@@ -102,6 +110,12 @@ class Applier:
             return Outcome(await self._kube.get(collection, ref.namespace, ref.name), written=False)
         except NotFound:
             return Outcome(None, written=False)
+
+    def _tell_presence(self, agent: AgentRecord, *, online: bool) -> None:
+        reason = Reason.AGENT_ONLINE if online else Reason.AGENT_OFFLINE
+        note = "a session is attached" if online else "the last session is gone"
+        log.info("agent", name=str(agent.ref), online=online)
+        self._recorder.say(About("Agent", agent.ref, agent.uid), reason, note, warning=not online)
 
     def _tell(self, work: Work, change: Change) -> None:
         self._metrics.changes.labels(str(change.target), str(change.reason)).inc()

@@ -2,14 +2,17 @@
 what it found (S1 to S11)."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
+from belay_api.transitions import LIVE
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, NotFound
@@ -17,6 +20,8 @@ from belay_operator.engine import Engine
 from belay_operator.observe.records import AgentRecord, Row, Work, ref_of
 
 log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
 
 UNFINISHED = "status.phase!=Completed,status.phase!=Failed,status.phase!=Cancelled"
 """Objects without a status match as well (DESIGN.md section 8)."""
@@ -92,7 +97,9 @@ class Sweeper:
 
     async def _one(self, obj: Json, result: Result) -> None:
         try:
-            work = Work.read(obj)
+            work = await self._current(Work.read(obj))
+            if work is None:
+                return
             result.in_flight += 1
             self._engine.seen.saw_work(work)
             change = await self._engine.delegations.judge(work.ref)
@@ -103,16 +110,27 @@ class Sweeper:
         result.deadline_failures += change is not None and change.reason is Reason.DEADLINE_EXCEEDED
         result.stuck_marked += change is not None and change.reason is Reason.NO_HEARTBEAT
 
+    async def _current(self, listed: Work) -> Work | None:
+        """A listed delegation; one the watch doesn't know was missed by it, or ended since the list: read it again."""
+        if listed.ref in self._engine.seen.index.work:
+            return listed
+        try:
+            work = Work.read(await self._kube.get(DELEGATIONS, listed.ref.namespace, listed.ref.name))
+        except NotFound:
+            return None
+        return work if work.phase in LIVE else None
+
     async def _resync(self, result: Result) -> None:
         """Agents and rows as they are, whatever the watches said (a silent one shows here)."""
         try:
             agents, version = await self._all(AGENTS)
             rows, _ = await self._all(SUBSCRIPTIONS)
-            self._engine.seen.resync([AgentRecord.read(o) for o in agents], version, [Row.read(o) for o in rows])
+            read = _read_each(AgentRecord.read, agents, result), version, _read_each(Row.read, rows, result)
+            self._engine.seen.resync(*read)
             await self._engine.agents.remove_dead_gateways(self._namespace)
-        except (KubeError, KeyError, ValueError) as error:
+        except KubeError as error:
             result.errors += 1
-            log.warning("sweep could not list agents, sessions and gateways", error=str(error))
+            log.warning("sweep could not list agents, sessions and gateways", error=error.message)
 
     async def _all(self, collection: Collection) -> tuple[list[Json], str]:
         """Every object, and the resourceVersion at which that was so."""
@@ -146,3 +164,15 @@ class Sweeper:
             log.info("no DelegationSweeper to report to", ref=str(ref))
         except KubeError as error:
             log.warning("sweep could not report", error=error.message)
+
+
+def _read_each(read: Callable[[Json], R], objects: list[Json], result: Result) -> list[R]:
+    """Read what can be read; what can't is counted and stops nothing else (S7)."""
+    found: list[R] = []
+    for obj in objects:
+        try:
+            found.append(read(obj))
+        except (KeyError, ValueError, TypeError) as error:
+            result.errors += 1
+            log.warning("sweep could not read an object", ref=str(ref_of(obj)), error=repr(error))
+    return found

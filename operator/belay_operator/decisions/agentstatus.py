@@ -38,5 +38,5 @@ def _conditions(old: Mapping[str, Any], agent: AgentView, generation: int, now: 
     )
     conditions = set_condition(conditions, ConditionType.READY, ready, reason, message, now, generation)
     online = "a session is attached" if agent.routable else "no session is attached"
-    why = "SessionAttached" if agent.routable else Reason.AGENT_OFFLINE
+    why = Reason.AGENT_ONLINE if agent.routable else Reason.AGENT_OFFLINE
     return set_condition(conditions, ConditionType.ONLINE, agent.routable, why, online, now, generation)

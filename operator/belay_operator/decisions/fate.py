@@ -54,7 +54,11 @@ def orphaned(work: Work, agent: AgentView, now: datetime) -> Change | None:
         return None
     session = work.session if _session_gone(work, agent, now) else None
     message = agent_lost(agent.ref.name, session, agent.times.grace)
-    return _treated(work, work.on_agent_lost or agent.on_agent_lost, message)
+    return _treated(work, _policy(work, agent), message)
+
+
+def _policy(work: Work, agent: AgentView) -> OnAgentLost:
+    return work.on_agent_lost or agent.on_agent_lost
 
 
 def _session_gone(work: Work, agent: AgentView, now: datetime) -> bool:
@@ -62,10 +66,8 @@ def _session_gone(work: Work, agent: AgentView, now: datetime) -> bool:
     return gone is not None and now >= gone and agent.routable
 
 
-def _treated(work: Work, policy: OnAgentLost, message: str) -> Change | None:
+def _treated(work: Work, policy: OnAgentLost, message: str) -> Change:
     """G10."""
-    if policy is OnAgentLost.WAIT:
-        return None
     if policy is OnAgentLost.CANCEL:
         return Change(Phase.CANCELLED, Reason.AGENT_OFFLINE, message, live_read=True)
     if policy is OnAgentLost.REQUEUE and work.attempt < work.max_attempts:
@@ -101,8 +103,10 @@ def decide(work: Work, agent: AgentView, now: datetime) -> Change | None:
 
 
 def gone_at(work: Work, agent: AgentView) -> datetime | None:
-    """When `work` is orphaned if nobody returns; None: it can't be as things are."""
+    """When `work` is orphaned if nobody returns; None: it can't be as things are, or it waits all the same (G10)."""
     if work.phase not in HELD or agent.runtime is Runtime.MODEL or not agent.exists:
+        return None
+    if _policy(work, agent) is OnAgentLost.WAIT:
         return None
     ends = [agent.agent_gone_at(), agent.session_gone_at(work.session) if work.session else None]
     return min((end for end in ends if end is not None), default=None)

@@ -61,7 +61,7 @@ class Presence:
         return self._sighted
 
     def _a_gateway_is_fresh(self) -> bool:
-        return self._any_lease_at is not None and self._clock.monotonic() - self._any_lease_at <= self._stale_after
+        return self._any_lease_at is not None and self._clock.monotonic() - self._any_lease_at < self._stale_after
 
     def _begin_anew(self) -> None:
         now = self._clock.monotonic()

@@ -1,6 +1,6 @@
 """Gathers what is known of one agent into the view that decisions are made on."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.names import Ref
@@ -75,20 +75,25 @@ class Gatherer:
         return missing | {row.session: self._session(row) for row in self._index.rows_of(agent)}
 
     def _session(self, row: Row) -> SessionView:
-        times = self._index.times_of(row.agent)
-        stale = self._presence.stale_in(row, times) <= 0 and not self._presence.blind()
-        if row.phase is SubscriptionPhase.LIVE and not stale:
-            return SessionView(live=not self._presence.released(row.holder), lost_at=self._clock.now())
+        now = self._clock.now()
+        if row.phase is SubscriptionPhase.LIVE:
+            stale_in = self._presence.stale_in(row, self._index.times_of(row.agent))
+            if stale_in > 0 or self._presence.blind():
+                return SessionView(live=not self._presence.released(row.holder), lost_at=now)
+            # Not yet marked: lost when it turned stale. A disconnectedTime in it is that of an earlier loss.
+            return SessionView(live=False, lost_at=now + timedelta(seconds=stale_in))
         left = row.reason == SubscriptionReason.GOODBYE
-        return SessionView(live=False, lost_at=row.disconnected or self._clock.now(), left=left)
+        return SessionView(live=False, lost_at=row.disconnected or row.created or now, left=left)
 
     def _offline(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime | None:
         """Since when no session is live: as its status says, else when the last session was lost, else now."""
         if any(s.live for s in sessions.values()):
             self._offline_since.pop(agent, None)
             return None
-        if agent not in self._offline_since:
-            self._offline_since[agent] = self._first_noticed(agent, sessions)
+        since = self._offline_since.get(agent) or self._first_noticed(agent, sessions)
+        # A session that came and went between two looks counts as well: each drop has its own grace (G6).
+        drops = [row.disconnected for row in self._index.rows_of(agent) if row.disconnected]
+        self._offline_since[agent] = max([since, *drops])
         return self._offline_since[agent]
 
     def _first_noticed(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime:

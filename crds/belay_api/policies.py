@@ -1,0 +1,184 @@
+"""What Belay's admission policies say, in CEL (DESIGN.md section 3); `policy` writes them down as a template.
+
+RBAC can't split a status among writers; these policies do. They promise that each arrow of a delegation and of a
+subscription row is drawn only by the account of the process it belongs to, not even by an administrator, and that
+nobody asks in another's name or delegates to an agent without the verb `delegate` on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from belay_api import meta
+from belay_api.agentsubscription import ROW_ARROWS
+from belay_api.transitions import ARROWS, Phase, Writer
+
+MAX_DEADLINE_HOURS = 30 * 24
+
+_WHO = "request.userInfo.username"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition; `message` is a CEL expression that says what was wrong, with what, and what to do."""
+
+    expression: str
+    message: str
+    reason: str = "Forbidden"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One ValidatingAdmissionPolicy and its binding: `matches` maps operations to resources of our group."""
+
+    name: str
+    promise: str
+    matches: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]
+    checks: Sequence[Check]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def cel(value: object) -> str:
+    """`value` as a CEL literal; sets become sorted lists, so that the output is stable."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{cel(key)}: {cel(value[key])}" for key in value) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "[" + ", ".join(sorted(cel(item) for item in value)) + "]"
+    return f"'{value}'"
+
+
+def delegation_arrows() -> dict[Writer, dict[Phase, frozenset[Phase]]]:
+    """`transitions.ARROWS` by writer and source."""
+    return {
+        writer: {
+            source: targets
+            for source in Phase
+            if (targets := frozenset(arrow.target for arrow in ARROWS[writer] if arrow.source == source))
+        }
+        for writer in Writer
+    }
+
+
+def row_arrows() -> dict[Writer, dict[str, frozenset[str]]]:
+    """`ROW_ARROWS` with the empty word for a row that has no phase yet."""
+    return {
+        writer: {str(source or ""): frozenset(map(str, targets)) for source, targets in table.items()}
+        for writer, table in ROW_ARROWS.items()
+    }
+
+
+def _phase(variable: str, unset: str) -> str:
+    return f"has({variable}.status) && has({variable}.status.phase) ? {variable}.status.phase : '{unset}'"
+
+
+def _moves(arrows: Mapping[Any, Any], unset: str) -> dict[str, str]:
+    return {"source": _phase("oldObject", unset), "target": _phase("object", unset), "arrows": cel(arrows)}
+
+
+_DRAWS = (
+    "variables.writer in variables.arrows && variables.source in variables.arrows[variables.writer] && "
+    "variables.target in variables.arrows[variables.writer][variables.source]"
+)
+_SAME_METADATA = " && ".join(
+    f"(has(object.metadata.{part}) ? object.metadata.{part} : {{}}) == "
+    f"(has(oldObject.metadata.{part}) ? oldObject.metadata.{part} : {{}})"
+    for part in ("labels", "annotations")
+)
+
+POLICIES = (
+    Policy(
+        name="belay-delegation-arrows",
+        promise="Each arrow between the phases of a Delegation is drawn by the process it belongs to, and by no other.",
+        matches=((("UPDATE",), ("delegations/status",)),),
+        variables=_moves(delegation_arrows(), Phase.PENDING),
+        checks=(
+            Check(
+                "variables.writer != ''",
+                f"'status of a Delegation: ' + {_WHO} + ' may not write it, only ' + variables.operator + ' and ' + "
+                "variables.gateway + ' may; to end a Delegation set spec.desiredState to Cancelled'",
+            ),
+            Check(
+                f"variables.writer == '' || variables.source == variables.target || ({_DRAWS})",
+                "'status.phase: the ' + variables.writer + ' may not take a Delegation from ' + variables.source + "
+                "' to ' + variables.target + '; read it again and decide again'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-status-writers",
+        promise="The status of an Agent and of a DelegationSweeper is what the operator saw.",
+        matches=((("UPDATE",), ("agents/status", "delegationsweepers/status")),),
+        checks=(
+            Check(
+                "variables.writer == 'operator'",
+                f"'status: ' + {_WHO} + ' may not write it, only ' + variables.operator + ' may; change spec instead'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-subscription-rows",
+        promise="A row is made and renewed by gateways and expired by the operator. Finalizers and owner references "
+        "stay open to the garbage collector.",
+        matches=(
+            (("CREATE", "UPDATE"), ("agentsubscriptions",)),
+            (("UPDATE",), ("agentsubscriptions/status",)),
+        ),
+        variables={
+            "onStatus": "has(request.subResource) && request.subResource == 'status'",
+            "unchanged": "has(object.status) && has(oldObject.status) && object.status == oldObject.status",
+            **_moves(row_arrows(), ""),
+        },
+        checks=(
+            Check(
+                f"variables.onStatus || variables.writer == 'gateway' || (request.operation == 'UPDATE' && "
+                f"{_SAME_METADATA})",
+                f"'AgentSubscription: ' + {_WHO} + ' may not write it, only ' + variables.gateway + "
+                "' may; attach to the gateway to get a session'",
+            ),
+            Check(
+                "!variables.onStatus || variables.writer != ''",
+                f"'status of an AgentSubscription: ' + {_WHO} + ' may not write it, only ' + variables.gateway + "
+                "' and ' + variables.operator + ' may; delete the row to end its session'",
+            ),
+            Check(
+                f"!variables.onStatus || variables.writer == '' || variables.unchanged || ({_DRAWS})",
+                "'status.phase: the ' + variables.writer + ' may not take an AgentSubscription from \"' + "
+                "variables.source + '\" to \"' + variables.target + '\"; read it again and decide again'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-delegation-requests",
+        promise="Nobody delegates in another's name, to an agent they may not delegate to, or to a time that makes no "
+        "sense. The clock is the creationTimestamp that the API server has just set.",
+        matches=((("CREATE",), ("delegations",)),),
+        variables={
+            "deadline": "has(object.spec.deadline) ? timestamp(object.spec.deadline) : "
+            "timestamp(object.metadata.creationTimestamp) + duration('1s')",
+            "now": "timestamp(object.metadata.creationTimestamp)",
+        },
+        checks=(
+            Check(
+                f"variables.writer != '' || !has(object.spec.requester) || object.spec.requester == {_WHO}",
+                f"'spec.requester: is ' + object.spec.requester + ' but the caller is ' + {_WHO} + '; leave it out'",
+            ),
+            Check(
+                f"variables.writer != '' || authorizer.group('{meta.GROUP}').resource('agents').namespace("
+                f"request.namespace).name(object.spec.agentRef.name).check('{meta.VERB_DELEGATE}').allowed()",
+                f"'spec.agentRef: ' + {_WHO} + ' lacks the verb {meta.VERB_DELEGATE} on agents/' + "
+                "object.spec.agentRef.name + ' in namespace ' + request.namespace + '; ask for a Role that grants it'",
+            ),
+            Check(
+                "variables.deadline > variables.now",
+                "'spec.deadline: ' + string(variables.deadline) + ' is past; now is ' + string(variables.now)",
+                "Invalid",
+            ),
+            Check(
+                f"variables.deadline <= variables.now + duration('{MAX_DEADLINE_HOURS}h')",
+                "'spec.deadline: ' + string(variables.deadline) + ' is more than 30 days away; now is ' + "
+                "string(variables.now)",
+                "Invalid",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,103 @@
+"""`belay dev` and `belay demo` as people start and end them: nothing is left behind, whatever ends them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from belay_dev.clock import Deadline, pause
+from belay_dev.stack import clean_environment
+from e2e.conftest import BELAY
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def dev() -> Iterator["subprocess.Popen[str]"]:
+    """A started `belay dev --json`."""
+    command = [*BELAY, "dev", "--json", "--grace", "5"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+        start_new_session=True,
+    )
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def ready_line(process: "subprocess.Popen[str]") -> dict[str, object]:
+    """The one line it prints when ready."""
+    assert process.stdout
+    line: dict[str, object] = json.loads(process.stdout.readline())
+    return line
+
+
+def alive(pid: int) -> bool:
+    """Whether a process with this pid runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until_gone(pids: list[int]) -> None:
+    """Wait until none of them runs."""
+    deadline = Deadline(SECONDS)
+    while any(alive(pid) for pid in pids):
+        assert not deadline.passed, [pid for pid in pids if alive(pid)]
+        pause(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_dev_says_when_ready_and_leaves_nothing(dev: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """One line of JSON when ready; after Ctrl-C, SIGTERM or SIGKILL no process and no state is left."""
+    line = ready_line(dev)
+    pids, kubeconfig = line["pids"], line["kubeconfig"]
+    assert isinstance(pids, dict)
+    assert isinstance(kubeconfig, str)
+    assert {"etcd", "kube-apiserver", "kube-controller-manager", "belay-operator", "belay-gateway"} <= pids.keys()
+    assert all(alive(pid) for pid in pids.values())
+    assert str(line["gateway"]).startswith("http://127.0.0.1:")
+    dev.send_signal(number)
+    code = dev.wait(SECONDS)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    until_gone(list(pids.values()))
+    deadline = Deadline(SECONDS)
+    while os.path.exists(kubeconfig):
+        assert not deadline.passed, kubeconfig
+        pause(0.05)
+
+
+def test_dev_on_a_port_in_use_is_one_line() -> None:
+    """A port in use: one line that says which and what to do, exit code 1, nothing left running."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*BELAY, "dev", "--json", "--port", str(port)],
+            env=clean_environment(), capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_shows_the_main_job() -> None:
+    """`belay demo` ends with exit 0, after work completed, orphaned and overdue was shown."""
+    done = subprocess.run(
+        [*BELAY, "demo"], env=clean_environment(), capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for fact in ("index-files is Completed", "climb is Cancelled", "dream is Failed", "has really stopped"):
+        assert fact in done.stdout
