@@ -49,9 +49,11 @@ def dev(
     _until_told(work)
 
 
-def demo() -> None:
+def demo(
+    picture: Annotated[Path | None, typer.Option(help="Keep what is shown as an SVG.", hidden=True)] = None,
+) -> None:
     """Show the main job on a control plane of its own: work done, work orphaned, work overdue."""
-    _until_told(play)
+    _until_told(lambda: play(picture))
 
 
 def _until_told(work: Callable[[], None]) -> None:

@@ -36,21 +36,28 @@ PROCESSES = {
     "dreamer": "Works for ever.",
 }
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, record=True)
+_PICTURE = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg"><style>
+.{unique_id}-matrix {{ font: {char_height}px Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre }}
+{styles}</style><defs>{lines}</defs>{chrome}
+<g transform="translate({terminal_x}, {terminal_y})">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g></svg>
+"""
 
 
 class DemoError(DevError):
     """A step did not happen."""
 
 
-def play() -> None:
-    """Run the demo. Raises DevError with the reason when a step does not happen."""
+def play(picture: Path | None = None) -> None:
+    """Run the demo, keep a picture of what it printed. Raises DevError with the reason when a step doesn't happen."""
     watch = Stopwatch()
     with Stack(times=Times(grace=GRACE_SECONDS), say=_aside) as stack:
         stage = Stage(stack)
         for scene in (completed, orphaned, overdue):
             scene(stage)
         out.print(f"\n[bold green]All of it happened, in {watch.seconds:.0f} s.[/] Try it yourself: belay dev\n")
+    if picture:
+        out.save_svg(str(picture), title="", code_format=_PICTURE)
 
 
 class Stage:

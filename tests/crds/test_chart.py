@@ -1,0 +1,156 @@
+"""The chart and what is rendered from it: in step with the project, strict about values, and no right too many."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import render_manifests
+from belay_api import generated, schema
+from belay_dev import binaries
+from belay_dev.tools import Tool
+
+Json = dict[str, Any]
+
+ROOT = Path(__file__).parent.parent.parent
+READ = ("get", "list", "watch")
+PACKED = {"Chart.yaml", "values.yaml", "values.schema.json", "templates", "crds", "LICENSE"}
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Helm, whether it succeeds or not."""
+    program = binaries.ensure([Tool.HELM])[Tool.HELM]
+    return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+
+
+def rendered(*arguments: str) -> list[Json]:
+    """The chart's objects for some values."""
+    done = helm("template", "belay", str(ROOT), "--namespace", "belay", "--include-crds", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def rules(name: str) -> list[Json]:
+    """The rules of every role called `name`."""
+    roles = [d for d in rendered() if d["kind"] in ("ClusterRole", "Role") and d["metadata"]["name"] == name]
+    return [rule for role in roles for rule in role["rules"]]
+
+
+def test_the_chart_has_the_projects_version() -> None:
+    """One version for the package, the chart and the application in it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((ROOT / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert chart["description"] == project["description"]
+
+
+def test_the_manifests_are_up_to_date() -> None:
+    """What is checked in is what the chart renders."""
+    folder = ROOT / "manifests"
+    assert generated.drift(folder, render_manifests.files(), render_manifests.PATTERN) == []
+
+
+def test_the_chart_holds_the_chart_only(tmp_path: Path) -> None:
+    """No source and no test is packed, and every definition is."""
+    done = helm("package", str(ROOT), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.iterdir()
+    listed = subprocess.run(["tar", "tzf", str(package)], check=True, capture_output=True, text=True).stdout.split()
+    packed = {name.partition("/")[2] for name in listed}
+    assert {name.partition("/")[0] for name in packed} <= PACKED
+    assert {name for name in packed if name.startswith("crds/")} == {f"crds/{name}" for name in schema.files()}
+
+
+def test_the_chart_is_sound() -> None:
+    """Helm's own checks find nothing to complain about."""
+    done = helm("lint", "--strict", str(ROOT))
+    assert done.returncode == 0, done.stdout
+
+
+def test_other_names_reach_every_place() -> None:
+    """The accounts' names are values: roles and policies follow them, also to another namespace."""
+    given = ["--set", "operator.serviceAccount.name=op,gateway.serviceAccount.name=gw", "--namespace", "elsewhere"]
+    text = yaml.safe_dump_all(d for d in rendered(*given) if d["kind"] != "CustomResourceDefinition")
+    assert "system:serviceaccount:elsewhere:op" in text
+    assert "system:serviceaccount:elsewhere:gw" in text
+    assert "system:serviceaccount:belay" not in text
+    subjects = [s for d in rendered(*given) for s in d.get("subjects", [])]
+    assert {(s["name"], s["namespace"]) for s in subjects} == {("op", "elsewhere"), ("gw", "elsewhere")}
+
+
+REFUSED = {
+    "unknown value": ("operator.replicas=2", "replicas"),
+    "unknown part": ("database.url=x", "database"),
+    "name that is none": ("operator.serviceAccount.name=Belay!", "pattern"),
+    "empty name": ("operator.serviceAccount.name=", "operator"),
+    "one account for both": ("operator.serviceAccount.name=belay-gateway", "must differ"),
+}
+
+
+@pytest.mark.parametrize(("value", "said"), REFUSED.values(), ids=REFUSED)
+def test_values_that_make_no_sense_are_refused(value: str, said: str) -> None:
+    """A misspelt value is told and not ignored."""
+    done = helm("template", "belay", str(ROOT), "--set", value)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_no_role_holds_a_wildcard_or_secrets() -> None:
+    """Each right is named, and no process reads secrets."""
+    for document in rendered():
+        for rule in document.get("rules", []):
+            named = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert "*" not in named, document["metadata"]["name"]
+            assert "secrets" not in rule["resources"], document["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", ["belay-view", "belay-edit", "belay-admin"])
+def test_D13_no_aggregated_role_holds_a_status(name: str) -> None:
+    """Statuses belong to Belay's processes; what people get is aggregated to the roles of every cluster."""
+    assert rules(name)
+    assert not [resource for rule in rules(name) for resource in rule["resources"] if "/" in resource]
+    (role,) = (d for d in rendered() if d["kind"] == "ClusterRole" and d["metadata"]["name"] == name)
+    kind = name.removeprefix("belay-")
+    assert role["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{kind}"] == "true"
+
+
+def test_the_processes_hold_no_other_rights_than_these() -> None:
+    """Each right of the two accounts, as one flat list: a new one must be added here on purpose."""
+    assert _flat("belay-gateway") == {
+        *(f"{verb} {plural}" for verb in READ for plural in _kinds("agents", "agentsubscriptions", "delegations")),
+        "create belay.dev/agentsubscriptions",
+        "patch belay.dev/agentsubscriptions/status",
+        "patch belay.dev/delegations/status",
+        "create authentication.k8s.io/tokenreviews",
+        "create authorization.k8s.io/subjectaccessreviews",
+        *(f"{verb} {group}/events" for verb in ("create", "patch") for group in ("", "events.k8s.io")),
+        *(f"{verb} coordination.k8s.io/leases" for verb in ("get", "create", "patch")),
+    }
+    every = _kinds("agents", "agentsubscriptions", "delegations", "delegationsweepers")
+    leases = ("get", "list", "watch", "create", "update", "patch", "delete")
+    assert _flat("belay-operator") == {
+        *(f"{verb} {plural}" for verb in READ for plural in every),
+        *(f"patch {plural}/status" for plural in every),
+        "delete belay.dev/agentsubscriptions",
+        "patch belay.dev/delegationsweepers",
+        "create belay.dev/delegationsweepers",
+        *(f"{verb} {group}/events" for verb in ("create", "patch") for group in ("", "events.k8s.io")),
+        *(f"{verb} coordination.k8s.io/leases" for verb in leases),
+    }
+
+
+def _kinds(*plurals: str) -> list[str]:
+    return [f"belay.dev/{plural}" for plural in plurals]
+
+
+def _flat(name: str) -> set[str]:
+    return {
+        f"{verb} {group}/{resource}"
+        for rule in rules(name)
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }

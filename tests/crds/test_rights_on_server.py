@@ -1,0 +1,66 @@
+"""What each account may and may not do, as the API server's own authorizer answers."""
+
+import pytest
+
+from accounts import bind
+from belay_api.meta import GROUP
+from belay_dev.clock import Deadline
+from belay_kube.client import ACCESS_REVIEWS, Json, Kube
+from installation import GATEWAY, NAMESPACE, OPERATOR
+
+PROCESSES = {
+    "operator writes statuses anywhere": (OPERATOR, f"patch {GROUP}/delegations/status", "any", True),
+    "operator leads by a lease at home": (OPERATOR, "update coordination.k8s.io/leases", NAMESPACE, True),
+    "operator makes the sweeper at home": (OPERATOR, f"create {GROUP}/delegationsweepers", NAMESPACE, True),
+    "operator has no leases elsewhere": (OPERATOR, "get coordination.k8s.io/leases", "any", False),
+    "operator doesn't change specs": (OPERATOR, f"patch {GROUP}/delegations", "any", False),
+    "operator makes no rows": (OPERATOR, f"create {GROUP}/agentsubscriptions", "any", False),
+    "operator reads no secrets": (OPERATOR, "get /secrets", NAMESPACE, False),
+    "operator makes no pods": (OPERATOR, "create /pods", NAMESPACE, False),
+    "gateway makes rows anywhere": (GATEWAY, f"create {GROUP}/agentsubscriptions", "any", True),
+    "gateway asks who somebody is": (GATEWAY, "create authentication.k8s.io/tokenreviews", "", True),
+    "gateway deletes no rows": (GATEWAY, f"delete {GROUP}/agentsubscriptions", "any", False),
+    "gateway doesn't write agents": (GATEWAY, f"patch {GROUP}/agents/status", "any", False),
+    "gateway looks for no other leases": (GATEWAY, "list coordination.k8s.io/leases", NAMESPACE, False),
+    "gateway reads no secrets": (GATEWAY, "get /secrets", NAMESPACE, False),
+}
+PEOPLE = {
+    "view": {"get delegations": True, "list agentsubscriptions": True, "create delegations": False},
+    "edit": {
+        "get delegations": True,
+        "create delegations": True,
+        "patch agents": True,
+        "delegate agents": True,
+        "attach agents": False,
+        "patch delegations/status": False,
+        "delete agentsubscriptions": False,
+    },
+    "admin": {"create delegations": True, "attach agents": True, "patch delegations/status": False},
+}
+
+
+async def _may(admin: Kube, user: str, what: str, namespace: str) -> bool:
+    verb, _, path = what.partition(" ")
+    group, resource, subresource = (*path.split("/"), "")[:3]
+    asked: Json = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+    spec = {"user": user, "resourceAttributes": {**asked, "namespace": namespace}}
+    review = await admin.create(ACCESS_REVIEWS, None, {"spec": spec})
+    return bool(review["status"]["allowed"])
+
+
+@pytest.mark.parametrize(("user", "what", "namespace_", "allowed"), PROCESSES.values(), ids=PROCESSES)
+async def test_the_processes_may_do_what_they_do(
+    admin_kube: Kube, user: str, what: str, namespace_: str, allowed: bool
+) -> None:
+    """Each account has the rights of its process, where it needs them, and not those beside them."""
+    assert await _may(admin_kube, user, what, namespace_) == allowed
+
+
+@pytest.mark.parametrize("role", PEOPLE)
+async def test_D13_the_roles_of_every_cluster_hold_ours(admin_kube: Kube, namespace: str, role: str) -> None:
+    """Who has view, edit or admin in a namespace has it for Belay too, once the roles are aggregated; no status."""
+    await bind(admin_kube, namespace, "pat", "ClusterRole", role)
+    deadline = Deadline(30.0)
+    expected = {what.replace(" ", f" {GROUP}/"): may for what, may in PEOPLE[role].items()}
+    while (found := {what: await _may(admin_kube, "pat", what, namespace) for what in expected}) != expected:
+        assert not deadline.passed, found
