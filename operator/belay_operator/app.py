@@ -85,6 +85,7 @@ class Operator:
 
     async def _open(self) -> None:
         """Decide nothing before everything was seen once: a missing agent must really be missing."""
+        await self.sweeper.ensure()
         agents = sinks.agents(self.seen, self.metrics)
         async for page in pages(self._kube, AGENTS):
             for obj in page["items"]:

@@ -9,13 +9,14 @@ from typing import TypeVar
 
 import structlog
 
+from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
 from belay_api.transitions import LIVE
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import AlreadyExists, KubeError, NotFound
 from belay_operator.engine import Engine
 from belay_operator.observe.records import AgentRecord, Row, Work, ref_of
 
@@ -62,6 +63,19 @@ class Sweeper:
         self._engine.seen.times_changed(
             self._base.overridden({"stuckThresholdSeconds": spec.get("stuckThresholdSeconds")})
         )
+
+    async def ensure(self) -> None:
+        """Make the DelegationSweeper if there is none: without one kopf's timer has nothing to run on.
+
+        A cluster where that is not allowed goes without the backstop, and is told so.
+        """
+        body = {"apiVersion": API_VERSION, "kind": "DelegationSweeper", "metadata": {"name": SWEEPER_NAME}, "spec": {}}
+        try:
+            await self._kube.create(SWEEPERS, self._namespace, body)
+        except AlreadyExists:
+            return
+        except KubeError as error:
+            log.warning("no DelegationSweeper and none could be made: there will be no sweeps", error=error.message)
 
     async def tick(self) -> None:
         """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
@@ -157,7 +171,7 @@ class Sweeper:
             },
             "totals": {"sweeps": self._sweeps, **self._engine.totals()},
         }
-        ref = Ref(self._namespace, "default")
+        ref = Ref(self._namespace, SWEEPER_NAME)
         try:
             await self._kube.patch(SWEEPERS, ref.namespace, ref.name, {"status": status}, subresource="status")
         except NotFound:
