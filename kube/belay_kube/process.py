@@ -11,8 +11,7 @@ import structlog
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsError
 
-from belay_kube.client import Collection, Kube
-from belay_kube.errors import Forbidden, KubeError, NotFound, Permanent, Unauthorized, Unreachable
+from belay_kube.errors import KubeError
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -102,25 +101,3 @@ def configure_logs(form: str) -> None:
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s [%(levelname)s] %(name)s %(message)s"
     )
-
-
-async def preflight(kube: Kube, needed: dict[Collection, str | None]) -> None:
-    """See that the API server answers, knows us, has the CRDs and lets us list what we need (collection: namespace).
-
-    Raises StartupError that says which permission, address or certificate is at fault.
-    """
-    for collection, namespace in needed.items():
-        try:
-            await kube.list(collection, namespace, limit="1")
-        except NotFound as error:
-            raise StartupError(
-                f"{collection.plural} ({collection.prefix}) are not installed: kubectl apply -k manifests/"
-            ) from error
-        except Unauthorized as error:
-            raise StartupError(
-                f"the API server doesn't accept the credentials ({error.message}): check the token"
-            ) from error
-        except Forbidden as error:
-            raise StartupError(f"a permission is missing: {error.message}") from error
-        except (Unreachable, Permanent) as error:
-            raise StartupError(error.message) from error

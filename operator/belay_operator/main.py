@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, SWEEPERS, Kube, connect
+from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
-from belay_kube.process import StartupError, preflight, run
+from belay_kube.preflight import Need, leases, preflight, reading, writing_status
+from belay_kube.process import StartupError, run
 from belay_operator.app import Operator
 from belay_operator.health import Health
 from belay_operator.leader import LostLeadershipError, lead
@@ -18,6 +19,15 @@ from belay_operator.metrics import Metrics
 from belay_operator.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_KINDS = ("agents", "agentsubscriptions", "delegations", "delegationsweepers")
+NEEDS = (
+    *reading(*_KINDS),
+    *writing_status(*_KINDS),
+    Need("delete", "agentsubscriptions"),
+    Need("create", "events", "events.k8s.io"),
+    *leases("get", "list", "watch", "create", "patch", "delete"),
+)
 
 
 def main() -> None:
@@ -32,8 +42,7 @@ async def operate(settings: Settings) -> None:
     metrics = Metrics()
     health = Health(metrics)
     try:
-        everywhere = dict.fromkeys((AGENTS, SUBSCRIPTIONS, DELEGATIONS, SWEEPERS))
-        await preflight(kube, {**everywhere, LEASES: settings.namespace})
+        await preflight(kube, settings.namespace, NEEDS)
         async with _served(health, settings) as url:
             await _lead(kube, settings, health, metrics, url)
     finally:

@@ -1,7 +1,7 @@
 """What should become of a session's row: kept, marked Expired or Disconnected, or removed (DESIGN.md section 5)."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from belay_api.agent import Runtime
 from belay_api.agentsubscription import SubscriptionPhase
@@ -49,6 +49,8 @@ def fate(facts: RowFacts, agent: AgentView, now: datetime) -> Mark | Remove | Ke
     row = facts.row
     if row.phase is SubscriptionPhase.LIVE:
         return _live(facts)
+    if row.phase is None:
+        return _unborn(facts)
     if not agent.exists or agent.runtime is Runtime.MODEL:
         return Remove()
     return _dead(facts, agent, now)
@@ -62,12 +64,14 @@ def _live(facts: RowFacts) -> Mark | Keep:
     return Keep(facts.stale_in)
 
 
+def _unborn(facts: RowFacts) -> Remove | Keep:
+    """Its gateway is about to make it Live, or died between the two writes: aged as a lease that is never renewed."""
+    return Remove() if facts.stale_in <= 0 else Keep(facts.stale_in)
+
+
 def _dead(facts: RowFacts, agent: AgentView, now: datetime) -> Remove | Keep:
-    """A dead row goes once its session is gone and what it held is dealt with; so does one that never came to life."""
-    row = facts.row
-    gone = agent.session_gone_at(row.session) or now
-    if row.phase is None and row.created:
-        gone = max(row.created, agent.sighted_since) + timedelta(seconds=agent.times.grace)
+    """A dead row goes once its session is gone and what it held is dealt with."""
+    gone = agent.session_gone_at(facts.row.session) or now
     if now < gone:
         return Keep((gone - now).total_seconds())
     return Keep() if facts.holds_work else Remove()

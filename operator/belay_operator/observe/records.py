@@ -1,7 +1,7 @@
 """What is kept of each object: at most 1 KiB, never a prompt or a result (DESIGN.md section 8)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -152,7 +152,6 @@ class Row:
     """renewTime as text: it is compared, never subtracted (DESIGN.md section 4)."""
     disconnected: datetime | None
     reason: str | None
-    created: datetime | None = field(default=None)
 
     @classmethod
     def read(cls, obj: Json) -> "Row":
@@ -170,7 +169,6 @@ class Row:
             renewed=status.get("renewTime"),
             disconnected=from_wire(status.get("disconnectedTime")),
             reason=status.get("reason"),
-            created=from_wire(meta.get("creationTimestamp")),
         )
 
 

@@ -83,7 +83,8 @@ class Gatherer:
             # Not yet marked: lost when it turned stale. A disconnectedTime in it is that of an earlier loss.
             return SessionView(live=False, lost_at=now + timedelta(seconds=stale_in))
         left = row.reason == SubscriptionReason.GOODBYE
-        return SessionView(live=False, lost_at=row.disconnected or row.created or now, left=left)
+        lost = row.disconnected or self._presence.missing(row.agent).get(row.session, now)
+        return SessionView(live=False, lost_at=lost, left=left)
 
     def _offline(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime | None:
         """Since when no session is live: as its status says, else when the last session was lost, else now."""
