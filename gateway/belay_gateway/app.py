@@ -1,0 +1,161 @@
+"""The gateway as an aiohttp application: its parts, put together once, and its background work."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from belay_api.frames import Identifier
+from belay_gateway.access import Access
+from belay_gateway.agents import Agents
+from belay_gateway.auth import Authenticator
+from belay_gateway.cable import Cable, Connection
+from belay_gateway.channel import AgentChannel
+from belay_gateway.endpoint import Endpoint
+from belay_gateway.events import Events
+from belay_gateway.health import Health
+from belay_gateway.holdings import Holdings
+from belay_gateway.inbound import Inbound
+from belay_gateway.leasing import Leasing
+from belay_gateway.metrics import Metrics
+from belay_gateway.outbound import Offers
+from belay_gateway.presence import Presence
+from belay_gateway.pulse import Pulse
+from belay_gateway.returning import Returning
+from belay_gateway.settings import Settings
+from belay_gateway.sockets import Sockets
+from belay_gateway.subscription import Subscription
+from belay_gateway.tasks import Tasks
+from belay_gateway.topics import Topics
+from belay_gateway.touching import Touching
+from belay_gateway.writes import Writes
+from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Kube
+from belay_kube.clock import Clock
+from belay_kube.reader import Reader
+
+log = structlog.get_logger(__name__)
+
+
+class Gateway:
+    """The parts of one gateway process. Built without input or output; `start` and `stop` do that."""
+
+    def __init__(self, kube: Kube, clock: Clock, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = metrics = Metrics()
+        self.tasks = tasks = Tasks()
+        self.sockets = sockets = Sockets()
+        me = settings.identity
+        self.agents = agents = Agents(kube, settings.times())
+        access = Access(kube, clock)
+        events = Events(kube, clock, me, tasks)
+        writes = Writes(kube, clock, metrics)
+        self.presence = Presence(kube, clock, me, sockets, tasks, metrics)
+        self.holdings = holdings = Holdings(kube, clock, sockets, writes, tasks)
+        returning = Returning(kube, clock, me, holdings, writes, events)
+        self.inbound = Inbound(me, clock, agents, holdings, returning, writes, events, tasks, metrics)
+        self.offers = Offers(clock, sockets, self.inbound.threshold, holdings.is_unfit)
+        self.channel = AgentChannel(
+            clock, agents, access, sockets, self.presence, self.inbound, self.offers, holdings, returning, tasks
+        )
+        self.topics = Topics(kube, clock, agents, access)
+        authenticator = Authenticator(kube, clock, settings.audience)
+        self.endpoint = Endpoint(Cable(clock, settings, metrics, tasks, self._subscribe), authenticator)
+        self.pulse = Pulse(self.endpoint, authenticator, tasks, clock, settings)
+        self.touching = Touching(kube, clock, settings, sockets, agents, self.presence, tasks, metrics)
+        self.leasing = Leasing(kube, clock, settings, metrics)
+        self.readers = self._readers(kube, clock)
+        self.health = Health(self.readers, self.leasing.is_fresh, lambda: self.endpoint.draining, metrics)
+        self._connect()
+
+    def _readers(self, kube: Kube, clock: Clock) -> dict[str, Reader]:
+        mine = {"fieldSelector": f"status.holderIdentity={self.settings.identity}"}
+        offered = {"fieldSelector": "status.phase=Dispatched"}
+        held = {"fieldSelector": f"status.gateway={self.settings.identity}"}
+        return {
+            "agents": Reader(kube, AGENTS, self.agents, clock),
+            "rows": Reader(kube, SUBSCRIPTIONS, self.presence, clock, selectors=mine),
+            "offers": Reader(kube, DELEGATIONS, self.offers, clock, selectors=offered),
+            "holdings": Reader(kube, DELEGATIONS, self.holdings, clock, selectors=held),
+        }
+
+    def _connect(self) -> None:
+        self.agents.on_deleted = self.channel.agent_deleted
+        self.agents.on_owners_changed = self.channel.owners_changed
+        self.holdings.on_fit = self.offers.offer_all
+        self.leasing.annotations = self.touching.annotations
+        self.leasing.renewed = self.presence.reconcile
+
+    async def _subscribe(self, connection: Connection, text: str, identifier: Identifier) -> Subscription:
+        """With both an agent and a topic, the agent wins (C1)."""
+        if identifier.agent_id is not None:
+            return await self.channel.subscribe(connection, text, identifier)
+        return await self.topics.subscribe(connection, text, identifier)
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs for ever, by name."""
+        readers = {f"reader of {name}": reader.run() for name, reader in self.readers.items()}
+        loops = {
+            "lease": self.leasing.run(),
+            "pulse": self.pulse.run(),
+            "touching": self.touching.run(),
+            "offers": self.offers.run(),
+        }
+        return {**readers, **loops}
+
+    async def drain(self) -> None:
+        """End gracefully: sockets are told, writes under way and the marks of rows are finished, in bounded time."""
+        await self.endpoint.drain(self.settings.shutdown_seconds)
+        if not await self.tasks.finish(self.settings.shutdown_seconds):
+            log.warning("writes still under way at the end", count=len(self.tasks))
+
+
+GATEWAY: Final = web.AppKey("gateway", Gateway)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Background work never ends by itself; when it does, the process is not what it seems."""
+
+    name: str
+
+    def __call__(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            log.critical("background work ended", task=self.name, exc_info=task.exception())
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    gateway = app[GATEWAY]
+    await gateway.leasing.renew()
+    loop = asyncio.get_running_loop()
+    running = [loop.create_task(work, name=name) for name, work in gateway.background().items()]
+    for task in running:
+        task.add_done_callback(_Failed(task.get_name()))
+    await asyncio.gather(*(reader.has_synced.wait() for reader in gateway.readers.values()))
+    yield
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    await gateway.topics.close()
+    await gateway.tasks.cancel()
+    await gateway.leasing.release()
+
+
+async def _drain(app: web.Application) -> None:
+    await app[GATEWAY].drain()
+
+
+def create_app(kube: Kube, clock: Clock, settings: Settings) -> web.Application:
+    """The application; its start waits until all there is has been read, its end is graceful. `kube` stays open."""
+    gateway = Gateway(kube, clock, settings)
+    app = web.Application()
+    app[GATEWAY] = gateway
+    app.router.add_get("/cable", gateway.endpoint.handle)
+    app.router.add_get("/healthz", gateway.health.healthz)
+    app.router.add_get("/readyz", gateway.health.readyz)
+    app.router.add_get("/metrics", gateway.health.metrics)
+    app.cleanup_ctx.append(_background)
+    app.on_shutdown.append(_drain)
+    return app

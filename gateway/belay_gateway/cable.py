@@ -1,0 +1,259 @@
+"""One connection: Action Cable's wire protocol (`actioncable-v1-json`), whoever speaks it (DESIGN.md section 6).
+
+The reader never waits for the API server, so that a peer's signs of life are heard at once: commands go to a lane, and
+messages to confirmed subscriptions are handed on directly. Whatever a peer sends ends at most its own socket.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from belay_api.frames import Command, DisconnectReason, Error, ErrorCode, Frame, Identifier
+from belay_api.reasons import SubscriptionReason
+from belay_gateway.auth import Bearer, User
+from belay_gateway.bucket import Bucket
+from belay_gateway.closing import close_code, disconnect_frame, lost_by
+from belay_gateway.lanes import Lane, Outbox
+from belay_gateway.metrics import Metrics
+from belay_gateway.settings import Settings
+from belay_gateway.subscription import Rejected, Subscription
+from belay_gateway.tasks import Tasks
+from belay_gateway.wire import Malformed, parse_command, parse_identifier
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError
+
+CLOSE_SECONDS = 2.0
+"""How long a peer may take to read the last frames and to answer the close."""
+_LEAVE_SECONDS = 5.0
+_QUEUED_COMMANDS = 64
+_BURST = 5
+
+Subscribe = Callable[["Connection", str, Identifier], Awaitable[Subscription]]
+
+
+@dataclass(frozen=True)
+class Cable:
+    """What every connection of one gateway shares."""
+
+    clock: Clock
+    settings: Settings
+    metrics: Metrics
+    tasks: Tasks
+    subscribe: Subscribe
+    """Makes the subscription an identifier asks for. Raises Rejected, KubeError."""
+
+
+class Connection:
+    """One open socket of one user."""
+
+    def __init__(
+        self,
+        cable: Cable,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        user: User,
+        bearer: Bearer,
+        review_in: float,
+    ) -> None:
+        self._cable = cable
+        self._ws = ws
+        self.user = user
+        self.bearer = bearer
+        settings, now = cable.settings, cable.clock.monotonic()
+        self._outbox = Outbox(ws, transport, settings.max_queue_per_socket, self._overflowed)
+        self._commands: Lane[Command] = Lane(self._carry_out, _QUEUED_COMMANDS)
+        self._bucket = Bucket(cable.clock, settings.max_frames_per_second, settings.max_frames_per_second * _BURST)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._heard = self.json_pinged = self.ws_pinged = self.reviewed_at = now
+        self.review_at = now + review_in
+        self._closing: asyncio.Task[None] | None = None
+        self._ended = False
+
+    # --- the peer's side ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Speak with the peer until one side ends it."""
+        self._put({"type": "welcome"})
+        lost = SubscriptionReason.CONNECTION_LOST
+        try:
+            lost = await self._read()
+        finally:
+            await self._leave(lost)
+
+    async def _read(self) -> SubscriptionReason:
+        while True:
+            message = await self._ws.receive()
+            self._heard = self._cable.clock.monotonic()
+            match message.type:
+                case WSMsgType.CLOSE:
+                    return SubscriptionReason.CLOSED
+                case WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
+                    return SubscriptionReason.CONNECTION_LOST
+            if self._closing is None:
+                await self._hear(message)
+
+    async def _hear(self, message: WSMessage) -> None:
+        if not self._bucket.take():
+            self.disconnect(DisconnectReason.FLOOD, reconnect=True)
+            return
+        match message.type:
+            case WSMsgType.TEXT:
+                self._text(message.data)
+            case WSMsgType.BINARY:
+                self._refuse("frames are text: JSON, not binary")
+            case WSMsgType.PING:
+                await self._outbox.write_at_once(lambda: self._ws.pong(message.data))
+
+    def _text(self, text: str) -> None:
+        try:
+            command = parse_command(text)
+        except Malformed as error:
+            self._count("malformed")
+            if error.identifier is None:
+                self._refuse(error.message)
+            else:
+                self.say(error.identifier, Error(code=error.code, message=error.message))
+            return
+        self._count(command.command)
+        subscription = self._subscriptions.get(command.identifier)
+        if command.command == "message" and subscription and self._commands.idle:
+            subscription.receive(command.data)
+        elif not self._commands.put(command):
+            self.disconnect(DisconnectReason.FLOOD, reconnect=True)
+
+    def _refuse(self, message: str) -> None:
+        self._cable.metrics.refusals.labels("malformed").inc()
+        self.disconnect(DisconnectReason.PROTOCOL, reconnect=False, message=message)
+
+    async def _carry_out(self, command: Command) -> None:
+        if command.command == "subscribe":
+            await self._subscribe(command.identifier)
+            return
+        subscription = self._subscriptions.get(command.identifier)
+        if subscription is None:
+            self.say(command.identifier, Error(code=ErrorCode.NOT_FOUND, message="not subscribed: subscribe first"))
+        elif command.command == "message":
+            subscription.receive(command.data)
+        else:
+            self._drop(command.identifier, SubscriptionReason.UNSUBSCRIBED)
+
+    async def _subscribe(self, text: str) -> None:
+        if text in self._subscriptions:
+            self._put({"type": "confirm_subscription", "identifier": text})  # the peer didn't hear it the first time
+            return
+        try:
+            subscription = await self._subscription(text)
+        except Rejected as refused:
+            self._cable.metrics.subscribes.labels(str(refused.code)).inc()
+            reject = {"type": "reject_subscription", "identifier": text}
+            self._put({**reject, "reason": str(refused.code), "message": refused.message})
+            return
+        if self._ended or self._closing:
+            subscription.end(SubscriptionReason.CONNECTION_LOST)
+            return
+        self._cable.metrics.subscribes.labels("confirmed").inc()
+        self._subscriptions[text] = subscription
+        self._put({"type": "confirm_subscription", "identifier": text})
+        subscription.confirmed()
+
+    async def _subscription(self, text: str) -> Subscription:
+        if len(self._subscriptions) >= self._cable.settings.max_subscriptions_per_socket:
+            most = self._cable.settings.max_subscriptions_per_socket
+            raise Rejected(ErrorCode.TOO_LARGE, f"at most {most} subscriptions on one socket: open another")
+        try:
+            return await self._cable.subscribe(self, text, parse_identifier(text))
+        except Malformed as error:
+            raise Rejected(error.code, error.message) from None
+        except KubeError as error:
+            sentence = f"the API server can't be asked now, try again: {error.message}"
+            raise Rejected(ErrorCode.UNAVAILABLE, sentence[:500]) from None
+
+    # --- the gateway's side ------------------------------------------------------------------------------------
+
+    def say(self, identifier: str, message: Frame, sent: Callable[[], None] | None = None) -> None:
+        """Queue a message for one subscription."""
+        wire = message.wire()
+        self._cable.metrics.frames_out.labels(wire["type"]).inc()
+        self._outbox.put(json.dumps({"identifier": identifier, "message": wire}), sent)
+
+    def disconnect(self, reason: DisconnectReason, *, reconnect: bool, message: str = "") -> None:
+        """Tell the peer why, and close; its subscriptions end now."""
+        if self._closing or self._ended:
+            return
+        self._cable.metrics.disconnects.labels(str(reason)).inc()
+        self._closing = self._cable.tasks.spawn(self._close(reason, reconnect, message), "close of a socket")
+        self._end_all(lost_by(reason))
+
+    def leave(self, identifier: str, why: SubscriptionReason) -> None:
+        """End one subscription, and the socket with the last one."""
+        self._drop(identifier, why)
+        if not self._subscriptions:
+            self.disconnect(DisconnectReason.REMOTE, reconnect=False)
+
+    def heard_at(self) -> float:
+        """Monotonic time of the last byte heard."""
+        return self._heard
+
+    def stale_after(self) -> float:
+        """Seconds of silence after which this peer is lost: what its agents ask for."""
+        asked = [seconds for s in self._subscriptions.values() if (seconds := s.stale_after()) is not None]
+        return min(asked, default=float(self._cable.settings.stale_after_seconds))
+
+    def review_soon(self) -> None:
+        """Review the right to be here at the next turn."""
+        self.review_at = self._cable.clock.monotonic()
+
+    async def still_allowed(self, user: User) -> bool:
+        """Whether `user` may still have every subscription of this socket. Raises KubeError."""
+        for subscription in tuple(self._subscriptions.values()):
+            if not await subscription.still_allowed(user):
+                return False
+        return True
+
+    async def ping_json(self, text: str) -> None:
+        """The cable's ping, unless the peer has not yet taken what was sent before."""
+        await self._outbox.write_at_once(lambda: self._ws.send_str(text))
+
+    async def ping(self) -> None:
+        """The WebSocket's ping, which any peer answers by itself."""
+        await self._outbox.write_at_once(self._ws.ping)
+
+    def _put(self, frame: dict[str, Any]) -> None:
+        self._cable.metrics.frames_out.labels(frame["type"]).inc()
+        self._outbox.put(json.dumps(frame))
+
+    def _count(self, kind: str) -> None:
+        self._cable.metrics.frames_in.labels(kind).inc()
+
+    def _overflowed(self) -> None:
+        self.disconnect(DisconnectReason.SLOW, reconnect=True)
+
+    def _drop(self, identifier: str, why: SubscriptionReason) -> None:
+        subscription = self._subscriptions.pop(identifier, None)
+        if subscription:
+            subscription.end(why)
+
+    def _end_all(self, why: SubscriptionReason) -> None:
+        for identifier in tuple(self._subscriptions):
+            self._drop(identifier, why)
+
+    async def _close(self, reason: DisconnectReason, reconnect: bool, message: str) -> None:
+        self._outbox.end_with(disconnect_frame(reason, reconnect, message), drop=reason == DisconnectReason.SLOW)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._outbox.flushed()
+                await self._ws.close(code=close_code(reason), message=reason.encode())
+        except TimeoutError:
+            self._outbox.abort()
+
+    async def _leave(self, lost: SubscriptionReason) -> None:
+        await self._commands.finish(0 if self._closing else _LEAVE_SECONDS)
+        self._ended = True
+        self._end_all(lost)
+        if self._closing:
+            await asyncio.wait({self._closing})
+        self._outbox.stop()

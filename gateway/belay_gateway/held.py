@@ -1,0 +1,66 @@
+"""What a session that comes back still holds, and what it must be told. Pure (C9, D9)."""
+
+from belay_api.conditions import ConditionType, condition_is_true
+from belay_api.frames import Cancel, HeldAttempt, ResumeVerdict
+from belay_api.reasons import Reason
+from belay_api.transitions import HELD, TERMINAL, Phase
+from belay_gateway.objects import attempt_of, phase_in
+from belay_gateway.verdicts import Asker, Change, NoChange, Verdict
+from belay_kube.client import Json
+
+
+def is_held(delegation: Json, asker: Asker) -> bool:
+    """Whether the asker's session holds it now."""
+    status = delegation.get("status") or {}
+    agent = ((delegation.get("spec") or {}).get("agentRef") or {}).get("name")
+    mine = agent == asker.agent and status.get("sessionId") == asker.session_id
+    return mine and phase_in(delegation) in HELD
+
+
+def resume_verdict(delegation: Json | None, asker: Asker, entry: HeldAttempt) -> ResumeVerdict:
+    """What is to become of one attempt that the client says it holds."""
+    if delegation is None or delegation["spec"]["agentRef"]["name"] != asker.agent:
+        return ResumeVerdict.UNKNOWN
+    if (delegation.get("status") or {}).get("attempt") != entry.attempt:
+        return ResumeVerdict.SUPERSEDED
+    if phase_in(delegation) in TERMINAL:
+        return ResumeVerdict.CANCELLED
+    return ResumeVerdict.CONTINUE if is_held(delegation, asker) else ResumeVerdict.SUPERSEDED
+
+
+def adopted(delegation: Json, asker: Asker) -> Verdict:
+    """Its holder is attached here now: what happens to it must be told here."""
+    moved = is_held(delegation, asker) and delegation["status"].get("gateway") != asker.gateway
+    return Change({"gateway": asker.gateway}) if moved else NoChange()
+
+
+def ended_by_others(delegation: Json) -> bool:
+    """Whether it had a holder and ended for a reason that the holder didn't give."""
+    status = delegation.get("status") or {}
+    phase = phase_in(delegation)
+    failed_by_others = phase == Phase.FAILED and status.get("reason") != Reason.AGENT_FAILED
+    return bool(status.get("sessionId")) and (phase == Phase.CANCELLED or failed_by_others)
+
+
+def is_delivered(delegation: Json) -> bool:
+    """Whether its end was told to the holder once."""
+    conditions = (delegation.get("status") or {}).get("conditions") or []
+    return condition_is_true(conditions, ConditionType.CANCEL_DELIVERED)
+
+
+def is_unacknowledged(delegation: Json) -> bool:
+    """Whether its holder has been cut off, and has not yet said that it stopped."""
+    conditions = (delegation.get("status") or {}).get("conditions") or []
+    return ended_by_others(delegation) and not condition_is_true(conditions, ConditionType.CANCEL_ACKNOWLEDGED)
+
+
+def cancel_frame(delegation: Json) -> Cancel:
+    """How its end is told."""
+    status = delegation["status"]
+    return Cancel(
+        name=delegation["metadata"]["name"],
+        attempt=attempt_of(delegation),
+        phase=str(phase_in(delegation)),
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+    )

@@ -1,0 +1,167 @@
+"""What sessions of this gateway hold, and the word to a holder when somebody else ended it (D3, D9).
+
+The Sink of the reader of `status.gateway=<me>`. An end is told once to a socket; that it was put on the wire is
+recorded as CancelDelivered, and only the agent's own answer as CancelAcknowledged.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from belay_api.frames import Cancel
+from belay_api.names import Ref
+from belay_api.reasons import Reason
+from belay_api.transitions import TERMINAL, Phase
+from belay_gateway.held import cancel_frame, ended_by_others, is_delivered, is_unacknowledged
+from belay_gateway.objects import agent_of, attempt_of, phase_in, ref_of
+from belay_gateway.sockets import Session, Sockets
+from belay_gateway.tasks import Tasks
+from belay_gateway.verdicts import NoChange, Refusal, Verdict, delivered
+from belay_gateway.writes import Writes
+from belay_kube.client import DELEGATIONS, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, NotFound
+
+log = structlog.get_logger(__name__)
+
+Holder = tuple[Ref, str]
+
+
+class Holdings:
+    """Delegations that are, or were until they were acknowledged, held through this gateway."""
+
+    def __init__(self, kube: Kube, clock: Clock, sockets: Sockets, writes: Writes, tasks: Tasks) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._sockets = sockets
+        self._writes = writes
+        self._tasks = tasks
+        self._held: dict[Ref, Json] = {}
+        self._unfit: dict[Holder, set[Ref]] = {}
+        self.on_fit: Callable[[Session], None] = lambda _: None
+
+    def get(self, namespace: str, name: str) -> Json | None:
+        """A held delegation as last seen."""
+        return self._held.get(Ref(namespace, name))
+
+    def is_unfit(self, session: Session) -> bool:
+        """Whether the session has work that it doesn't answer for: nothing new is offered to it."""
+        return bool(self._unfit.get((session.agent, session.session_id)))
+
+    # --- Sink --------------------------------------------------------------------------------------------------
+
+    def changed(self, obj: Json) -> None:
+        """Held here, or ended."""
+        obj["metadata"].pop("managedFields", None)
+        ref = ref_of(obj)
+        old = self._held.get(ref)
+        if old and _holder(old) != _holder(obj):
+            self._forget(old)
+        if phase_in(obj) in TERMINAL and not is_unacknowledged(obj):
+            self._forget(obj)
+            return
+        self._held[ref] = obj
+        unanswered = phase_in(obj) == Phase.STUCK or is_unacknowledged(obj)
+        self._set_unfit(ref, _holder(obj), unanswered)
+        if ended_by_others(obj) and not is_delivered(obj):
+            self.tell(obj)
+
+    def deleted(self, obj: Json) -> None:
+        """Deleted, queued again, or held through another gateway: the old object doesn't say which."""
+        known = self._held.get(ref_of(obj))
+        if known is None:
+            return
+        self._forget(known)
+        if phase_in(known) not in TERMINAL:
+            self._tasks.spawn(self._tell_why(known), "reading a delegation again")
+
+    def synced(self) -> None:
+        """Nothing waits for it here."""
+
+    def lost(self) -> None:
+        """What was seen stays in use: every write is decided on a live read."""
+
+    def _forget(self, obj: Json) -> None:
+        self._held.pop(ref_of(obj), None)
+        self._set_unfit(ref_of(obj), _holder(obj), False)
+
+    def _set_unfit(self, ref: Ref, holder: Holder, unanswered: bool) -> None:
+        if unanswered:
+            self._unfit.setdefault(holder, set()).add(ref)
+            return
+        refs = self._unfit.get(holder, set())
+        if ref not in refs:
+            return
+        refs.discard(ref)
+        if not refs:
+            del self._unfit[holder]
+            session = self._sockets.session(*holder)
+            if session:
+                self.on_fit(session)
+
+    # --- telling the holder ------------------------------------------------------------------------------------
+
+    def tell(self, delegation: Json) -> None:
+        """Tell the holder that its work was ended, if its socket is here and wasn't told."""
+        session = self._sockets.session(*_holder(delegation))
+        if session is None or not session.is_open:
+            return
+        frame = cancel_frame(delegation)
+        ref, session_id = ref_of(delegation), session.session_id
+        sent = None if is_delivered(delegation) else lambda: self._record_delivery(ref, session_id, frame.attempt)
+        self._say(session, frame, sent)
+
+    def _say(self, session: Session, frame: Cancel, sent: Callable[[], None] | None) -> None:
+        if (frame.name, frame.attempt) in session.told:
+            return
+        session.told.add((frame.name, frame.attempt))
+        session.unwritten.pop(frame.name, None)
+        session.say(frame, sent)
+
+    def _record_delivery(self, ref: Ref, session_id: str, attempt: int) -> None:
+        def verdict_on(delegation: Json) -> Verdict:
+            if attempt_of(delegation) != attempt or not ended_by_others(delegation):
+                return NoChange()
+            return delivered(delegation, self._clock.now(), session_id)
+
+        async def record() -> None:
+            verdict = await self._writes.settle(ref, "delivered", verdict_on, patient=True)
+            if isinstance(verdict, Refusal):
+                log.warning("a delivery could not be recorded", delegation=str(ref), error=verdict.message)
+
+        self._tasks.spawn(record(), "recording a delivery")
+
+    async def _tell_why(self, known: Json) -> None:
+        """It left the selection: find out where to."""
+        session = self._sockets.session(*_holder(known))
+        if session is None:
+            return
+        ref = ref_of(known)
+        try:
+            now = await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+        except NotFound:
+            now = None
+        except KubeError as error:
+            log.warning("a delegation could not be read", delegation=str(ref), error=error.message[:300])
+            return
+        frame = left_frame(known, now)
+        if frame:
+            self._say(session, frame, None)
+
+
+def left_frame(known: Json, now: Json | None) -> Cancel | None:
+    """What the holder of `known` is told, given what stands there now; None if it still is the holder. Pure."""
+    name, attempt = known["metadata"]["name"], attempt_of(known)
+    if now is None or now["metadata"]["uid"] != known["metadata"]["uid"]:
+        return Cancel(
+            name=name, attempt=attempt, phase=Phase.CANCELLED, reason=Reason.DELETED, message="it was deleted"
+        )
+    status = now.get("status") or {}
+    if attempt_of(now) == attempt and _holder(now) == _holder(known):
+        return None
+    reason, message = status.get("reason") or "", status.get("message") or ""
+    return Cancel(name=name, attempt=attempt, phase=str(phase_in(now)), reason=reason, message=message)
+
+
+def _holder(obj: Json) -> Holder:
+    return agent_of(obj), (obj.get("status") or {}).get("sessionId") or ""

@@ -1,0 +1,194 @@
+"""Actions of agents become writes. Each runs in a task of the process, not of the socket, so that it outlives the
+socket that asked for it; one that was fenced off writes nothing more. Actions of one session on one delegation keep
+their order, others don't wait for each other.
+"""
+
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from belay_api.frames import (
+    Accept,
+    Ack,
+    AnyAction,
+    Cancelled,
+    Complete,
+    Error,
+    ErrorCode,
+    Fail,
+    Goodbye,
+    Heartbeat,
+    OnAttempt,
+    ProgressMade,
+    Resume,
+)
+from belay_api.names import Ref
+from belay_api.reasons import Reason, SubscriptionReason
+from belay_gateway.agents import Agents
+from belay_gateway.events import Events
+from belay_gateway.holdings import Holdings
+from belay_gateway.metrics import Metrics
+from belay_gateway.returning import Returning
+from belay_gateway.sockets import Session
+from belay_gateway.tasks import KeyedLocks, Tasks
+from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
+from belay_gateway.wire import Malformed, parse_action
+from belay_gateway.writes import Decide, Writes
+from belay_kube.client import Json
+from belay_kube.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+_IN_FLIGHT = 1000
+"""Most actions of one session that may be under way."""
+_PATIENT = (Complete, Fail, Cancelled)
+"""What must not get lost in a short outage."""
+_RECORDED = {ErrorCode.SUPERSEDED: Reason.SUPERSEDED, ErrorCode.NOT_HOLDER: Reason.NOT_HOLDER}
+_ALL = ""
+"""The lock that actions on the whole session wait for."""
+
+
+class Inbound:
+    """Carries out what agents ask for, and answers."""
+
+    def __init__(
+        self,
+        identity: str,
+        clock: Clock,
+        agents: Agents,
+        holdings: Holdings,
+        returning: Returning,
+        writes: Writes,
+        events: Events,
+        tasks: Tasks,
+        metrics: Metrics,
+    ) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._agents = agents
+        self._holdings = holdings
+        self._returning = returning
+        self._writes = writes
+        self._events = events
+        self._tasks = tasks
+        self._metrics = metrics
+        self._locks = KeyedLocks()
+
+    def receive(self, session: Session, data: str | None) -> None:
+        """Read a message and start what it asks for. Never waits."""
+        try:
+            action = parse_action(data)
+        except Malformed as error:
+            self._answer(session, error.ref, Refusal(error.code, error.message))
+            return
+        self._metrics.frames_in.labels(action.action).inc()
+        if session.in_flight.total() >= _IN_FLIGHT:
+            self._answer(session, action.ref, Refusal(ErrorCode.UNAVAILABLE, "too many actions at once: wait for acks"))
+            return
+        self._start(session, action)
+
+    def _start(self, session: Session, action: AnyAction) -> None:
+        match action:
+            case Resume():
+                work, key = self._resume(session, action), _ALL
+            case Goodbye():
+                work, key = self._goodbye(session, action), _ALL
+            case _:
+                work, key = self._act(session, action), action.name
+        session.in_flight[key] += 1
+        self._tasks.spawn(self._in_turn(session, key, work), f"action {action.action}")
+
+    async def _in_turn(self, session: Session, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """One after another for one delegation; what concerns the whole session waits for all that came before."""
+        lock = (session.agent, session.session_id, key)
+        try:
+            if key == _ALL:
+                for name in [name for name in session.in_flight if name != _ALL]:
+                    async with self._locks.hold((session.agent, session.session_id, name)):
+                        continue
+            async with self._locks.hold(lock):
+                await work
+        finally:
+            work.close()
+            session.in_flight[key] -= 1
+            if session.in_flight[key] <= 0:
+                del session.in_flight[key]
+
+    # --- one attempt -------------------------------------------------------------------------------------------
+
+    async def _act(self, session: Session, action: OnAttempt) -> None:
+        asker = Asker(session.agent.name, session.session_id, self._identity)
+        seen: list[Json] = []
+
+        def verdict_on(delegation: Json) -> Verdict:
+            seen[:] = [delegation]
+            if session.fenced:
+                return Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
+            threshold = self.threshold(session.agent, delegation)
+            pending = _pending(session, action)
+            return decide(Case(delegation, asker, action, self._clock.now(), threshold, pending))
+
+        verdict = self._without_asking(session, action, verdict_on)
+        if verdict is None:
+            ref = Ref(session.agent.namespace, action.name)
+            patient = isinstance(action, _PATIENT)
+            verdict = await self._writes.settle(ref, action.__class__.__name__, verdict_on, patient=patient)
+        self._remember(session, action, verdict)
+        self._record(session, action, verdict, seen)
+        self._answer(session, action.ref, verdict)
+
+    def threshold(self, agent: Ref, delegation: Json) -> int:
+        """Seconds without a beat after which it is Stuck."""
+        own = (delegation.get("spec") or {}).get("stuckThresholdSeconds")
+        return int(own or self._agents.times(agent).stuck_threshold)
+
+    def _without_asking(self, session: Session, action: OnAttempt, verdict_on: Decide) -> Verdict | None:
+        """A beat that isn't worth a write isn't worth a read either; most beats are such."""
+        known = self._holdings.get(session.agent.namespace, action.name)
+        if known is None or not isinstance(action, Heartbeat | ProgressMade):
+            return None
+        verdict = verdict_on(known)
+        return verdict if isinstance(verdict, NoChange) else None
+
+    def _remember(self, session: Session, action: OnAttempt, verdict: Verdict) -> None:
+        match verdict:
+            case NoChange(unwritten=progress) if progress is not None:
+                session.unwritten[action.name] = (action.attempt, progress)
+            case Change():
+                session.unwritten.pop(action.name, None)
+                session.offers.pop(action.name, None)
+
+    def _record(self, session: Session, action: OnAttempt, verdict: Verdict, seen: list[Json]) -> None:
+        if not isinstance(verdict, Refusal):
+            return
+        reason = _RECORDED.get(verdict.code)
+        if reason and seen and not isinstance(action, Accept):
+            who = f"session {session.session_id} of agent {session.agent.name}"
+            note = f"{action.__class__.__name__} of attempt {action.attempt} by {who} was refused: {verdict.message}"
+            self._events.warn(seen[0], reason, "Reply", note)
+
+    # --- the whole session -------------------------------------------------------------------------------------
+
+    async def _resume(self, session: Session, action: Resume) -> None:
+        answer = await self._returning.resume(session, action)
+        if isinstance(answer, Refusal):
+            self._answer(session, action.ref, answer)
+        else:
+            session.say(Ack(ref=action.ref, held=answer))
+
+    async def _goodbye(self, session: Session, action: Goodbye) -> None:
+        session.say(Ack(ref=action.ref))
+        session.peer.leave(session.identifier, SubscriptionReason.GOODBYE)
+
+    def _answer(self, session: Session, ref: str | int | None, verdict: Verdict) -> None:
+        if isinstance(verdict, Refusal):
+            self._metrics.refusals.labels(str(verdict.code)).inc()
+            session.say(Error(ref=ref, code=verdict.code, message=verdict.message))
+        else:
+            session.say(Ack(ref=ref))
+
+
+def _pending(session: Session, action: OnAttempt) -> Any:
+    attempt, progress = session.unwritten.get(action.name, (0, None))
+    return progress if attempt == action.attempt else None

@@ -1,0 +1,154 @@
+"""Queues with a bound that cost next to nothing while they are empty: a task exists only while there is something to
+do, and a short list stands in for a deque, which is ten times its size.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+MAX_QUEUED_BYTES = 4 * 1024 * 1024
+_LOW_WATER = 16 * 1024
+"""Below this many unsent bytes asyncio doesn't hold a writer back, so a write returns at once."""
+
+
+class Lane(Generic[T]):
+    """Handles items one after another in the order they came; one that fails is logged and doesn't stop the next."""
+
+    def __init__(self, handle: Callable[[T], Awaitable[None]], limit: int) -> None:
+        self._handle = handle
+        self._limit = limit
+        self._items: list[T] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being handled."""
+        return self._task is None
+
+    def put(self, item: T) -> bool:
+        """Queue `item`; False when the queue is full."""
+        if len(self._items) >= self._limit:
+            return False
+        self._items.append(item)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return True
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until all is handled, at most `seconds`; what isn't by then is dropped."""
+        if self._task:
+            await asyncio.wait({self._task}, timeout=seconds)
+        self.stop()
+
+    def stop(self) -> None:
+        """Drop what waits."""
+        self._items.clear()
+        if self._task:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while self._items:
+                await self._handle_one(self._items.pop(0))
+        finally:
+            self._task = None
+
+    async def _handle_one(self, item: T) -> None:
+        try:
+            await self._handle(item)
+        except Exception:
+            log.exception("an item was not handled")
+
+
+class Outbox:
+    """Frames on their way to one peer. Whoever puts one never waits; a peer that doesn't read overflows it."""
+
+    def __init__(
+        self, ws: web.WebSocketResponse, transport: asyncio.Transport | None, limit: int, overflowed: Callable[[], None]
+    ) -> None:
+        self._ws = ws
+        self._transport = transport
+        self._limit = limit
+        self._overflowed = overflowed
+        self._frames: list[tuple[str, Callable[[], None] | None]] = []
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def put(self, text: str, sent: Callable[[], None] | None = None) -> None:
+        """Queue a frame; `sent` is called once it was written to the connection."""
+        if self._ended:
+            return
+        if len(self._frames) >= self._limit or self._bytes + len(text) > MAX_QUEUED_BYTES:
+            self._overflowed()
+            return
+        self._append(text, sent)
+
+    def end_with(self, text: str, *, drop: bool = False) -> None:
+        """Queue the last frame; nothing goes after it, and with `drop` nothing that waits goes before it."""
+        if self._ended:
+            return
+        self._ended = True
+        if drop:
+            self._frames.clear()
+        self._append(text, None)
+
+    def _append(self, text: str, sent: Callable[[], None] | None) -> None:
+        self._frames.append((text, sent))
+        self._bytes += len(text)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def clear(self) -> bool:
+        """Whether a small frame can be written at once: nothing queued, next to nothing unsent."""
+        transport = self._transport
+        return self._task is None and transport is not None and transport.get_write_buffer_size() < _LOW_WATER
+
+    async def flushed(self) -> None:
+        """Return once everything was written."""
+        if self._task:
+            await asyncio.wait({self._task})
+
+    def stop(self) -> None:
+        """Drop what waits."""
+        self._ended = True
+        self._frames.clear()
+        if self._task:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Give the connection up, whatever is still unsent."""
+        self.stop()
+        if self._transport:
+            self._transport.abort()
+
+    async def _run(self) -> None:
+        try:
+            while self._frames:
+                text, sent = self._frames.pop(0)
+                self._bytes = max(0, self._bytes - len(text))
+                await self._ws.send_str(text)
+                if sent:
+                    sent()
+        except (ConnectionError, RuntimeError, aiohttp.ClientError):
+            # The peer is gone; its reader ends too and says why.
+            self._frames.clear()
+        finally:
+            self._task = None
+
+    async def write_at_once(self, write: Callable[[], Awaitable[Any]]) -> None:
+        """Write a ping or the like if that can't wait for the peer; else leave it out, more important things queue."""
+        if not self.clear:
+            return
+        try:
+            await write()
+        except (ConnectionError, RuntimeError, aiohttp.ClientError):
+            return

@@ -1,0 +1,130 @@
+"""Offers: Dispatched delegations become frames at the sockets that may take them.
+
+The Sink of the reader of `status.phase=Dispatched`. An offer goes once to each socket, again after eight seconds
+without a sign of life (D7), and is revoked when the delegation left that phase by somebody else's hand.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from belay_api.frames import Dispatch, Revoked
+from belay_api.names import Ref
+from belay_api.times import from_wire
+from belay_gateway.objects import agent_of, attempt_of, ref_of
+from belay_gateway.sockets import Offer, Session, Sockets
+from belay_kube.client import Json
+from belay_kube.clock import Clock
+
+OFFER_AGAIN_SECONDS = 8.0
+_TICK_SECONDS = 1.0
+
+
+class Offers:
+    """Knows what is on offer, and to whom it was shown."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        sockets: Sockets,
+        threshold: Callable[[Ref, Json], int],
+        is_unfit: Callable[[Session], bool],
+    ) -> None:
+        self._clock = clock
+        self._sockets = sockets
+        self._threshold = threshold
+        self._is_unfit = is_unfit
+        self._open: dict[Ref, dict[str, Json]] = {}
+        self._agent_of: dict[Ref, Ref] = {}
+
+    async def run(self) -> None:
+        """Offer again what nobody reacted to, until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK_SECONDS)
+            for session in self._sockets:
+                if session.offers:
+                    self._offer_again(session)
+
+    def offer_all(self, session: Session) -> None:
+        """Everything that is on offer to this session, unless it was shown already."""
+        for delegation in tuple(self._open.get(session.agent, {}).values()):
+            self._offer(session, delegation)
+
+    # --- Sink --------------------------------------------------------------------------------------------------
+
+    def changed(self, obj: Json) -> None:
+        """On offer, or changed while it is."""
+        agent = agent_of(obj)
+        obj["metadata"].pop("managedFields", None)
+        self._open.setdefault(agent, {})[obj["metadata"]["name"]] = obj
+        self._agent_of[ref_of(obj)] = agent
+        for session in self._sockets.of(agent):
+            self._offer(session, obj)
+
+    def deleted(self, obj: Json) -> None:
+        """No longer on offer: accepted, ended, queued again or deleted."""
+        agent = self._agent_of.pop(ref_of(obj), None)
+        if agent is None:
+            return
+        name = obj["metadata"]["name"]
+        self._open[agent].pop(name, None)
+        if not self._open[agent]:
+            del self._open[agent]
+        for session in self._sockets.of(agent):
+            self._revoke(session, name)
+
+    def synced(self) -> None:
+        """Nothing waits for it here."""
+
+    def lost(self) -> None:
+        """What was seen stays in use: an accept of an old offer is refused by the API server."""
+
+    # --- one session -------------------------------------------------------------------------------------------
+
+    def _offer(self, session: Session, delegation: Json) -> None:
+        shown = session.offers.get(delegation["metadata"]["name"])
+        if shown is None or shown.attempt != attempt_of(delegation):
+            self._show(session, delegation)
+
+    def _offer_again(self, session: Session) -> None:
+        open_here = self._open.get(session.agent, {})
+        before = self._clock.monotonic() - OFFER_AGAIN_SECONDS
+        for name in [name for name, shown in session.offers.items() if shown.at <= before]:
+            if name in open_here and not session.in_flight[name]:
+                self._show(session, open_here[name])
+
+    def _show(self, session: Session, delegation: Json) -> None:
+        addressed = delegation["spec"].get("sessionId")
+        if not session.is_open or addressed not in (None, session.session_id) or self._is_unfit(session):
+            return
+        frame = dispatch_frame(delegation, self._threshold(session.agent, delegation))
+        session.offers[frame.name] = Offer(frame.attempt, self._clock.monotonic())
+        session.say(frame)
+
+    def _revoke(self, session: Session, name: str) -> None:
+        # Whoever has an action on it under way is answered by that: it won, or is told why not.
+        if session.offers.get(name) and not session.in_flight[name]:
+            session.say(Revoked(name=name, attempt=session.offers[name].attempt))
+        session.offers.pop(name, None)
+
+
+def dispatch_frame(delegation: Json, threshold: int) -> Dispatch:
+    """The offer of one delegation."""
+    meta, spec = delegation["metadata"], delegation["spec"]
+    task = spec["task"]
+    return Dispatch(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        agent=spec["agentRef"]["name"],
+        attempt=attempt_of(delegation),
+        prompt=task["prompt"],
+        inputs=task.get("inputs"),
+        topic=spec.get("topic"),
+        requester=spec.get("requester"),
+        deadline=_deadline(delegation),
+        stuck_threshold_seconds=threshold,
+        addressed=spec.get("sessionId") is not None,
+    )
+
+
+def _deadline(delegation: Json) -> datetime | None:
+    return from_wire((delegation.get("status") or {}).get("deadline"))

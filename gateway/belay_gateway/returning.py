@@ -1,0 +1,121 @@
+"""A session that attaches (again): what it still holds moves to this gateway, what was ended meanwhile is told, and a
+`resume` is answered, which is authoritative for what the session really has in hand (C9).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from belay_api.frames import HeldAttempt, Resume, Resumed, ResumeVerdict
+from belay_api.reasons import Reason
+from belay_gateway.events import Events
+from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
+from belay_gateway.holdings import Holdings
+from belay_gateway.objects import attempt_of, ref_of
+from belay_gateway.sockets import Session
+from belay_gateway.verdicts import Asker, NoChange, Refusal, Verdict, acknowledged
+from belay_gateway.writes import Decide, Writes, refusal_of
+from belay_kube.client import DELEGATIONS, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, NotFound
+
+log = structlog.get_logger(__name__)
+
+_LISTS_AT_ONCE = 4
+_READS_AT_ONCE = 8
+
+
+class Returning:
+    """Brings a session and the server's idea of it together."""
+
+    def __init__(
+        self, kube: Kube, clock: Clock, identity: str, holdings: Holdings, writes: Writes, events: Events
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._identity = identity
+        self._holdings = holdings
+        self._writes = writes
+        self._events = events
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def welcome(self, session: Session) -> None:
+        """Adopt what it holds, and tell again what it hasn't acknowledged."""
+        try:
+            delegations = await self._of(session)
+        except KubeError as error:
+            log.warning("work of a session could not be listed", session=session.session_id, error=error.message[:300])
+            return
+        for delegation in delegations:
+            if is_unacknowledged(delegation):
+                self._holdings.tell(delegation)
+            else:
+                await self._adopt(session, delegation)
+
+    async def resume(self, session: Session, action: Resume) -> list[Resumed] | Refusal:
+        """A verdict for each entry; what the list lacks is not in hand any more."""
+        try:
+            known = {d["metadata"]["name"]: d for d in await self._of(session)}
+            entries = await asyncio.gather(*(self._verdict(session, entry, known) for entry in action.held))
+        except KubeError as error:
+            return refusal_of(error)
+        for name in known.keys() - {entry.name for entry in action.held}:
+            await self._not_in_hand(session, known[name])
+        return entries
+
+    async def _of(self, session: Session) -> Sequence[Json]:
+        selector = f"spec.agentRef.name={session.agent.name},status.sessionId={session.session_id}"
+        async with self._lists:
+            found = await self._kube.list(DELEGATIONS, session.agent.namespace, fieldSelector=selector)
+        items: list[Json] = found["items"]
+        return items
+
+    def _asker(self, session: Session) -> Asker:
+        return Asker(session.agent.name, session.session_id, self._identity)
+
+    async def _verdict(self, session: Session, entry: HeldAttempt, known: dict[str, Json]) -> Resumed:
+        delegation = known.get(entry.name) or await self._read(session.agent.namespace, entry.name)
+        verdict = resume_verdict(delegation, self._asker(session), entry)
+        if delegation and verdict is ResumeVerdict.CONTINUE:
+            await self._adopt(session, delegation)
+        return Resumed(name=entry.name, attempt=entry.attempt, verdict=verdict)
+
+    async def _read(self, namespace: str, name: str) -> Json | None:
+        try:
+            async with self._reads:
+                return await self._kube.get(DELEGATIONS, namespace, name)
+        except NotFound:
+            return None
+
+    async def _adopt(self, session: Session, delegation: Json) -> None:
+        asker = self._asker(session)
+        if isinstance(adopted(delegation, asker), NoChange):
+            return
+
+        def verdict_on(latest: Json) -> Verdict:
+            return NoChange() if session.fenced else adopted(latest, asker)
+
+        await self._settle(delegation, "adopt", verdict_on)
+
+    async def _not_in_hand(self, session: Session, delegation: Json) -> None:
+        if is_unacknowledged(delegation):
+            attempt = attempt_of(delegation)
+
+            def verdict_on(latest: Json) -> Verdict:
+                if attempt_of(latest) != attempt or not is_unacknowledged(latest):
+                    return NoChange()
+                return acknowledged(latest, self._clock.now(), "the session resumed without it")
+
+            await self._settle(delegation, "acknowledge", verdict_on)
+        elif is_held(delegation, self._asker(session)):
+            note = f"session {session.session_id} of agent {session.agent.name} resumed without it"
+            log.warning("an agent forgot its work", delegation=delegation["metadata"]["name"], note=note)
+            self._events.warn(delegation, Reason.AGENT_FORGOT, "Resume", note)
+
+    async def _settle(self, delegation: Json, what: str, verdict_on: Decide) -> None:
+        ref = ref_of(delegation)
+        verdict = await self._writes.settle(ref, what, verdict_on, patient=True)
+        if isinstance(verdict, Refusal):
+            log.warning("a delegation could not be written", delegation=str(ref), what=what, error=verdict.message)

@@ -1,0 +1,112 @@
+"""What a gateway can be told, by flag or by environment (`BELAY_<NAME>`); anything wrong is refused at the start."""
+
+import re
+import socket
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from belay_api.meta import DEFAULT_AUDIENCE
+from belay_api.timing import Times
+
+PREFIX = "BELAY_"
+_DEFAULTS = Times()
+
+
+def new_identity() -> str:
+    """A name no other process has, fit for a Lease: `belay-gateway-<host>-<8 hex>`."""
+    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-")[:40]
+    return "-".join(part for part in ("belay-gateway", host, uuid.uuid4().hex[:8]) if part)
+
+
+def _digits(value: Any) -> Any:
+    """Numbers in text are plain ASCII digits: not `1_0`, ` 5` or other scripts' digits, which `int` would take."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+Whole = Annotated[int, BeforeValidator(_digits)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """All times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Whole = Field(default=8080, ge=0, le=65535)
+    """0 takes a free one."""
+    namespace: str = Field(default="belay", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    """Of this process' Lease."""
+    identity: str = Field(default_factory=new_identity, pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+    audience: str = Field(default=DEFAULT_AUDIENCE, min_length=1)
+    kubeconfig: Path | None = None
+    log_format: Literal["console", "json"] = "console"
+    allowed_origins: Words = Field(default_factory=list)
+    """Exact origins a browser may come from; none by default."""
+
+    heartbeat_seconds: Whole = Field(default=_DEFAULTS.heartbeat, ge=1, le=3600)
+    stale_after_seconds: Whole = Field(default=_DEFAULTS.stale_after, ge=2, le=86400)
+    grace_seconds: Whole = Field(default=_DEFAULTS.grace, ge=0, le=86400)
+    deadline_seconds: Whole = Field(default=_DEFAULTS.deadline, ge=1, le=2592000)
+    stuck_threshold_seconds: Whole = Field(default=_DEFAULTS.stuck_threshold, ge=1, le=2592000)
+
+    lease_renew_seconds: Whole = Field(default=5, ge=1, le=60)
+    ws_ping_seconds: Whole = Field(default=5, ge=1, le=60)
+    review_seconds: Whole = Field(default=300, ge=10, le=3600)
+    """Between two reviews of a live socket's token and of its right to attach."""
+    max_touches_per_second: Whole = Field(default=20, ge=1, le=1000)
+    max_queue_per_socket: Whole = Field(default=256, ge=8, le=65536)
+    max_subscriptions_per_socket: Whole = Field(default=32, ge=1, le=1000)
+    max_sockets_per_user: Whole = Field(default=20_000, ge=1, le=1_000_000)
+    max_frames_per_second: Whole = Field(default=100, ge=1, le=100000)
+    """Sustained, for each socket; five times as many may come at once."""
+    shutdown_seconds: Whole = Field(default=10, ge=1, le=300)
+    """Most that a graceful end waits for writes, and again for rows."""
+
+    @model_validator(mode="after")
+    def _one_lost_beat_is_no_loss(self) -> "Settings":
+        if self.stale_after_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(f"{PREFIX}STALE_AFTER_SECONDS must be at least 2 x {PREFIX}HEARTBEAT_SECONDS")
+        return self
+
+    def times(self) -> Times:
+        """The times in force where an agent sets none."""
+        return Times(
+            heartbeat=self.heartbeat_seconds,
+            stale_after=self.stale_after_seconds,
+            grace=self.grace_seconds,
+            deadline=self.deadline_seconds,
+            stuck_threshold=self.stuck_threshold_seconds,
+        )
+
+
+def explain(error: ValidationError) -> str:
+    """One line that names each wrong setting, what it was, and what it may be."""
+    return "; ".join(_explain_one(e["loc"], e["msg"], e["input"]) for e in error.errors())
+
+
+def _explain_one(location: Iterable[int | str], said: str, value: Any) -> str:
+    name = next(iter(location), None)
+    if name is None:
+        return said.removeprefix("Value error, ")
+    field = Settings.model_fields.get(str(name))
+    allowed = _range(field.metadata) if field else None
+    return f"{PREFIX}{str(name).upper()}={str(value)[:80]!r}: {allowed or said}"
+
+
+def _range(metadata: Iterable[Any]) -> str | None:
+    low = next((m.ge for m in metadata if isinstance(m, Ge)), None)
+    high = next((m.le for m in metadata if isinstance(m, Le)), None)
+    return f"must be a whole number from {low} to {high}" if low is not None else None

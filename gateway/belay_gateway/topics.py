@@ -1,0 +1,231 @@
+"""`AgentChannel` with a `topic_id`: listeners of a topic hear of every change of phase of its delegations.
+
+One reader for each namespace that has listeners: started with the first, stopped with the last.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from belay_api.agentsubscription import AgentRef
+from belay_api.frames import Error, ErrorCode, Event, Identifier
+from belay_api.meta import SESSION_TOPIC_PREFIX
+from belay_api.names import Ref, subscription_name
+from belay_api.reasons import Reason, SubscriptionReason
+from belay_api.transitions import TERMINAL, Phase
+from belay_gateway.access import Access, owns
+from belay_gateway.agents import Agents
+from belay_gateway.auth import User
+from belay_gateway.cable import Connection
+from belay_gateway.channel import is_label
+from belay_gateway.objects import attempt_of, phase_in
+from belay_gateway.subscription import Rejected
+from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import NotFound
+from belay_kube.reader import Reader
+
+_SYNC_SECONDS = 10.0
+_TOPIC_CHARS = 253
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What is told of one delegation."""
+
+    agent: str
+    topics: frozenset[str]
+    phase: Phase
+    reason: str | None
+    attempt: int
+
+
+def topic_in(text: str) -> Ref:
+    """The topic of an identifier: all after the first slash, slashes too. Raises Rejected."""
+    namespace, _, topic = text.partition("/")
+    if not is_label(namespace) or not 0 < len(topic) <= _TOPIC_CHARS:
+        raise Rejected(ErrorCode.INVALID, 'topic_id: not of the form "namespace/topic"')
+    return Ref(namespace, topic)
+
+
+class NamespaceTopics:
+    """The Sink of one namespace's reader, and those who listen to its topics."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, set[TopicSubscription]] = {}
+        self._stands: dict[str, Stand] = {}
+        self._live = False
+
+    def changed(self, obj: Json) -> None:
+        """Tell the listeners, if it stands otherwise than before."""
+        name, new = obj["metadata"]["name"], stand_of(obj)
+        old = self._stands.get(name)
+        self._stands[name] = new
+        if self._live and old != new:
+            self._tell(name, new, (obj.get("status") or {}).get("progress") or {})
+
+    def deleted(self, obj: Json) -> None:
+        """A delegation that is deleted before its end ends by that."""
+        name = obj["metadata"]["name"]
+        old = self._stands.pop(name, None)
+        if old and old.phase not in TERMINAL:
+            gone = Stand(old.agent, old.topics, Phase.CANCELLED, Reason.DELETED, old.attempt)
+            self._tell(name, gone, {})
+
+    def synced(self) -> None:
+        """From here on every change is news."""
+        self._live = True
+
+    def lost(self) -> None:
+        """What changes meanwhile is told when contact is back."""
+
+    def _tell(self, name: str, stand: Stand, progress: Json) -> None:
+        for topic in stand.topics & self.listeners.keys():
+            event = Event(
+                topic=topic,
+                name=name,
+                agent=AgentRef(name=stand.agent),
+                phase=str(stand.phase),
+                reason=stand.reason,
+                attempt=stand.attempt,
+                percent=progress.get("percent"),
+            )
+            for listener in tuple(self.listeners[topic]):
+                listener.say(event)
+
+
+def stand_of(obj: Json) -> Stand:
+    """What is told of a delegation as it is. Pure."""
+    spec, status = obj["spec"], obj.get("status") or {}
+    agent = spec["agentRef"]["name"]
+    topics = {spec["topic"]} if spec.get("topic") else set()
+    if status.get("sessionId"):
+        topics.add(f"{SESSION_TOPIC_PREFIX}{agent}/{status['sessionId']}")
+    return Stand(agent, frozenset(topics), phase_in(obj), status.get("reason"), attempt_of(obj))
+
+
+@dataclass
+class _Watched:
+    sink: NamespaceTopics
+    reader: Reader
+    task: "asyncio.Task[None]"
+    listeners: int = field(default=0)
+
+
+class Topics:
+    """Who listens to what, in all namespaces."""
+
+    def __init__(self, kube: Kube, clock: Clock, agents: Agents, access: Access) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._agents = agents
+        self._access = access
+        self._watched: dict[str, _Watched] = {}
+
+    async def subscribe(self, connection: Connection, text: str, identifier: Identifier) -> "TopicSubscription":
+        """A subscription that hears every change from now on. Raises Rejected, KubeError."""
+        topic = topic_in(identifier.topic_id or "")
+        if not await self.may_listen(connection.user, topic):
+            raise Rejected(ErrorCode.FORBIDDEN, f"{connection.user.name} may not listen to topic {topic}")
+        subscription = TopicSubscription(self, connection, text, topic)
+        watched = self._start(subscription)
+        try:
+            async with asyncio.timeout(_SYNC_SECONDS):
+                await watched.reader.has_synced.wait()
+        except TimeoutError:
+            raise Rejected(ErrorCode.UNAVAILABLE, "the namespace can't be watched now: try again") from None
+        finally:
+            if not watched.reader.has_synced.is_set():
+                self.stop(subscription)
+        return subscription
+
+    async def may_listen(self, user: User, topic: Ref) -> bool:
+        """Who may `get` delegations there; to a session's own topic, itself and holders of `attach` (C2)."""
+        if not topic.name.startswith(SESSION_TOPIC_PREFIX):
+            return await self._access.may_read_delegations(user, topic.namespace)
+        agent, slash, session_id = topic.name.removeprefix(SESSION_TOPIC_PREFIX).partition("/")
+        if not (is_label(agent) and slash and session_id):
+            return False
+        ref = Ref(topic.namespace, agent)
+        return await self._access.has_attach(user, ref) or await self._is_session(user, ref, session_id)
+
+    async def _is_session(self, user: User, agent: Ref, session_id: str) -> bool:
+        seen = await self._agents.find(agent)
+        if seen is None or not owns(user, agent.namespace, seen.owners):
+            return False
+        try:
+            row = await self._kube.get(SUBSCRIPTIONS, agent.namespace, subscription_name(agent.name, session_id))
+        except NotFound:
+            return False
+        return (row.get("status") or {}).get("user") == user.name
+
+    def _start(self, subscription: "TopicSubscription") -> _Watched:
+        namespace, topic = subscription.topic
+        watched = self._watched.get(namespace)
+        if watched is None:
+            sink = NamespaceTopics()
+            reader = Reader(self._kube, DELEGATIONS, sink, self._clock, namespace=namespace)
+            task = asyncio.get_running_loop().create_task(reader.run(), name=f"reader of topics in {namespace}")
+            watched = self._watched[namespace] = _Watched(sink, reader, task)
+        watched.listeners += 1
+        watched.sink.listeners.setdefault(topic, set()).add(subscription)
+        return watched
+
+    def stop(self, subscription: "TopicSubscription") -> None:
+        """Take a listener out; the last of a namespace ends its reader."""
+        namespace, topic = subscription.topic
+        watched = self._watched.get(namespace)
+        if watched is None or subscription not in watched.sink.listeners.get(topic, ()):
+            return
+        watched.sink.listeners[topic].discard(subscription)
+        if not watched.sink.listeners[topic]:
+            del watched.sink.listeners[topic]
+        watched.listeners -= 1
+        if watched.listeners == 0:
+            del self._watched[namespace]
+            watched.task.cancel()
+
+    async def close(self) -> None:
+        """Stop every reader."""
+        tasks = [watched.task for watched in self._watched.values()]
+        self._watched.clear()
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+class TopicSubscription:
+    """One listener of one topic."""
+
+    def __init__(self, topics: Topics, connection: Connection, identifier: str, topic: Ref) -> None:
+        self._topics = topics
+        self._connection = connection
+        self._identifier = identifier
+        self._is_open = False
+        self.topic = topic
+
+    def confirmed(self) -> None:
+        """Events may flow."""
+        self._is_open = True
+
+    def say(self, event: Event) -> None:
+        """Tell an event."""
+        if self._is_open:
+            self._connection.say(self._identifier, event)
+
+    def receive(self, _data: str | None, /) -> None:
+        """A topic takes no actions (C4)."""
+        message = "a topic is for listening: send actions on an agent's subscription"
+        self._connection.say(self._identifier, Error(code=ErrorCode.FORBIDDEN, message=message))
+
+    def end(self, _why: SubscriptionReason, /) -> None:
+        """Stop listening."""
+        self._topics.stop(self)
+
+    def stale_after(self) -> None:
+        """A listener asks for nothing of its own."""
+
+    async def still_allowed(self, user: User) -> bool:
+        """Whether `user` may still listen."""
+        return await self._topics.may_listen(user, self.topic)

@@ -1,0 +1,164 @@
+"""The graceful end, in this process and as a process of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belay_dev.controlplane import ControlPlane
+from belay_kube.client import LEASES, Kube
+from belay_kube.clock import SystemClock
+from gateway.peer import dialer, identifier
+from gateway.stage import Running, Stage, fetch, running
+from installation import NAMESPACE
+
+Start = Callable[..., Coroutine[Any, Any, Process]]
+
+
+async def test_P7_graceful_end_marks_rows_and_releases_the_lease(stage: Stage, gateway_kube: Kube) -> None:
+    """Peers are told to come back, a write under way is finished, rows say GatewayShutdown, the Lease is free."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    async with running(gateway_kube, SystemClock()) as gateway:
+        peers = [await gateway.dialer.dial(token) for _ in range(20)]
+        for n, peer in enumerate(peers):
+            await peer.subscribe(agent, f"s{n}")
+        await stage.offered("d", "a")
+        text = identifier(agent_id=agent, session_id="s0")
+        await peers[0].hears("dispatch", name="d")
+        await peers[0].start(text, "complete", name="d", attempt=1, result={"text": "x"})
+        await peers[0].act(text, "heartbeat", name="x", attempt=1)
+        lease = await stage.admin.get(LEASES, NAMESPACE, gateway.identity)
+        assert lease["spec"]["holderIdentity"] == gateway.identity
+        await gateway.stop()
+        for n, peer in enumerate(peers):
+            frame = await peer.disconnected()
+            assert (frame["reason"], frame["reconnect"]) == ("server_restart", True)
+            row = await stage.row("a", f"s{n}")
+            assert row
+            assert (row["status"]["phase"], row["status"]["reason"]) == ("Disconnected", "GatewayShutdown")
+        assert not (await stage.admin.get(LEASES, NAMESPACE, gateway.identity))["spec"].get("holderIdentity")
+        assert (await stage.status("d"))["phase"] == "Completed"
+
+
+async def test_P7_no_new_socket_while_it_ends(stage: Stage, gateway: Running) -> None:
+    """From the first moment of the end on, it is not ready and opens no socket."""
+    await gateway.gateway.endpoint.drain(1)
+    assert (await fetch(f"{gateway.url}/cable"))[0] == 503
+    status, text = await fetch(f"{gateway.url}/readyz")
+    assert (status, text) == (503, "shutting down\n")
+
+
+@pytest.fixture
+async def start(installed: ControlPlane, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts the gateway's program with its own account; ends what still runs."""
+    account = await asyncio.to_thread(
+        installed.service_account_kubeconfig, NAMESPACE, "belay-gateway", tmp_path / "kubeconfig"
+    )
+    started: list[Process] = []
+
+    async def run(*flags: str, **environment: str) -> Process:
+        given = {"KUBECONFIG": str(account), "PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "belay_gateway.main", *flags, env=given | environment, stdout=PIPE, stderr=PIPE
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_P7_process_ends_gracefully_at_sigterm(stage: Stage, start: Start) -> None:
+    """Announced in one line of JSON; at SIGTERM peers are told and it exits with 0."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    process = await start("--port", "0", "--announce", "--log-format", "json")
+    assert process.stdout
+    announced = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    assert announced["ready"] is True
+    async with dialer(announced["url"]) as dialing:
+        peer = await dialing.dial(token)
+        await peer.subscribe(agent, "s1")
+        process.send_signal(signal.SIGTERM)
+        assert (await peer.disconnected())["reason"] == "server_restart"
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, said.decode()
+    await stage.row_is("a", "s1", "Disconnected", "GatewayShutdown")
+    assert b"Traceback" not in said
+    assert token.encode() not in said
+
+
+async def _fails(process: Process, code: int) -> str:
+    out, said = await asyncio.wait_for(process.communicate(), 60)
+    lines = said.decode().strip().splitlines()
+    assert (process.returncode, len(lines), out) == (code, 1, b""), said.decode()
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("BELAY_PORT", "abc", "must be a whole number from 0 to 65535"),
+        ("BELAY_PORT", "65536", "must be a whole number from 0 to 65535"),
+        ("BELAY_HEARTBEAT_SECONDS", "0", "must be a whole number from 1 to 3600"),
+        ("BELAY_HEARTBEAT_SECONDS", "1_0", "must be a whole number from 1 to 3600"),
+        ("BELAY_LOG_FORMAT", "xml", "console"),
+        ("BELAY_STALE_AFTER_SECONDS", "20", "at least 2 x BELAY_HEARTBEAT_SECONDS"),
+    ],
+)
+async def test_wrong_settings_are_refused_in_one_line(start: Start, name: str, value: str, allowed: str) -> None:
+    """Named, with what is allowed."""
+    line = await _fails(await start(**{name: value}), 2)
+    assert name in line
+    assert allowed in line
+
+
+async def test_taken_port_is_named_in_one_line(start: Start, gateway: Running) -> None:
+    """And nothing is announced."""
+    port = gateway.url.rsplit(":", 1)[1]
+    process = await start("--port", port, "--announce", "--log-format", "json")
+    out, said = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, out) == (1, b"")
+    assert f"can't listen on 127.0.0.1:{port}: address already in use" in said.decode().lower()
+    assert b"Traceback" not in said
+
+
+async def test_unreachable_api_server_is_named_in_one_line(start: Start, tmp_path: Path, gateway: Running) -> None:
+    """As it is when the address is wrong or the cluster is down."""
+    config = tmp_path / "nowhere"
+    config.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+            }
+        )
+    )
+    assert "can't be reached" in await _fails(await start("--kubeconfig", str(config)), 1)
+    assert "KUBECONFIG" in await _fails(await start("--kubeconfig", str(tmp_path / "missing")), 1)
+
+
+async def test_missing_permission_is_named_in_one_line(
+    stage: Stage, start: Start, installed: ControlPlane, tmp_path: Path
+) -> None:
+    """An account that may only read is told what it lacks."""
+    who = f"--serviceaccount={stage.namespace}:weak"
+    await stage.person("weak")
+    await asyncio.to_thread(
+        installed.kubectl, "create", "clusterrolebinding", f"weak-{stage.namespace}", "--clusterrole=view", who
+    )
+    weak = await asyncio.to_thread(installed.service_account_kubeconfig, stage.namespace, "weak", tmp_path / "weak")
+    line = await _fails(await start("--kubeconfig", str(weak)), 1)
+    assert "missing permission: " in line
+    assert "patch delegations/status (belay.dev)" in line
