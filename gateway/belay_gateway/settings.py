@@ -3,12 +3,10 @@
 import re
 import socket
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from belay_api.meta import DEFAULT_AUDIENCE
@@ -42,7 +40,9 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 class Settings(BaseSettings):
     """All times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, cli_kebab_case=True, cli_implicit_flags=True
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Whole = Field(default=8080, ge=0, le=65535)
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     audience: str = Field(default=DEFAULT_AUDIENCE, min_length=1)
     kubeconfig: Path | None = None
     log_format: Literal["console", "json"] = "console"
+    announce: bool = False
+    """Print one line of JSON on standard output when ready."""
     allowed_origins: Words = Field(default_factory=list)
     """Exact origins a browser may come from; none by default."""
 
@@ -90,23 +92,3 @@ class Settings(BaseSettings):
             deadline=self.deadline_seconds,
             stuck_threshold=self.stuck_threshold_seconds,
         )
-
-
-def explain(error: ValidationError) -> str:
-    """One line that names each wrong setting, what it was, and what it may be."""
-    return "; ".join(_explain_one(e["loc"], e["msg"], e["input"]) for e in error.errors())
-
-
-def _explain_one(location: Iterable[int | str], said: str, value: Any) -> str:
-    name = next(iter(location), None)
-    if name is None:
-        return said.removeprefix("Value error, ")
-    field = Settings.model_fields.get(str(name))
-    allowed = _range(field.metadata) if field else None
-    return f"{PREFIX}{str(name).upper()}={str(value)[:80]!r}: {allowed or said}"
-
-
-def _range(metadata: Iterable[Any]) -> str | None:
-    low = next((m.ge for m in metadata if isinstance(m, Ge)), None)
-    high = next((m.le for m in metadata if isinstance(m, Le)), None)
-    return f"must be a whole number from {low} to {high}" if low is not None else None

@@ -234,8 +234,11 @@ def _result(case: Case, end: Json, same: bool) -> Verdict:
     taken = _taken(case)
     if case.held:
         del taken["acceptedTime"]
+    last = _progress(case, case.pending)
     at = to_wire(case.now)
-    return Change({**taken, **end, "completionTime": at, "queuePosition": None, "conditions": _ending(case, end)})
+    return Change(
+        {**taken, **last, **end, "completionTime": at, "queuePosition": None, "conditions": _ending(case, end)}
+    )
 
 
 def _ending(case: Case, end: Json) -> list[dict[str, Any]]:

@@ -232,6 +232,8 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
             kube_config.load_incluster_config(configuration)
         else:
             path = named or Path.home() / ".kube" / "config"
+            if not path.is_file():
+                raise ConfigException("there is no such file")
             await kube_config.load_kube_config(str(path), context, configuration)
             _reread_token(configuration, path, context)
     except (ConfigException, OSError, yaml.YAMLError) as error:

@@ -1,6 +1,5 @@
 """`belay-operator`: waits for its turn to lead, then runs the operator until told to stop or no longer leading."""
 
-import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from aiohttp import web
 from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.preflight import Need, leases, preflight, reading, writing_status
-from belay_kube.process import StartupError, run
+from belay_kube.process import StartupError, announce, listen, run
 from belay_operator.app import Operator
 from belay_operator.health import Health
 from belay_operator.leader import LostLeadershipError, lead
@@ -53,8 +52,7 @@ async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics
     async def work() -> None:
         health.operator = Operator(kube, SystemClock(), settings, metrics)
         if settings.announce:
-            sys.stdout.write(json.dumps({"ready": True, "url": url, "identity": settings.identity}) + "\n")
-            sys.stdout.flush()
+            announce(url=url, identity=settings.identity)
         await health.operator.run()
 
     try:
@@ -65,22 +63,10 @@ async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics
 
 @asynccontextmanager
 async def _served(health: Health, settings: Settings) -> AsyncIterator[str]:
-    """Serve the probes; yields their address."""
+    """Serve the probes; yields their address. Raises StartupError."""
     runner = web.AppRunner(health.app(), access_log=None)
     await runner.setup()
     try:
-        yield await _listen(runner, settings)
+        yield await listen(runner, settings.health_host, settings.health_port)
     finally:
         await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, settings: Settings) -> str:
-    try:
-        await web.TCPSite(runner, settings.health_host, settings.health_port).start()
-    except OSError as error:
-        raise StartupError(
-            f"port {settings.health_port} on {settings.health_host} can't be used ({error.strerror}): "
-            "choose another with --health-port; 0 takes a free one"
-        ) from error
-    host, port = runner.addresses[0][:2]
-    return f"http://{host}:{port}"

@@ -15,11 +15,12 @@ from belay_api.names import subscription_name
 from belay_api.times import to_wire
 from belay_dev.controlplane import ControlPlane
 from belay_gateway.app import GATEWAY, Gateway, create_app
-from belay_gateway.main import make_runner, url_of
+from belay_gateway.main import make_runner
 from belay_gateway.settings import Settings
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Collection, Json, Kube
 from belay_kube.clock import Clock, FakeClock, SystemClock
 from belay_kube.errors import Conflict, NotFound
+from belay_kube.process import url_of
 from gateway.peer import Dialer, dialer
 from waiting import eventually
 
