@@ -31,6 +31,7 @@ REQUEST_SECONDS = 30.0
 CHUNK = 500
 """Objects of one page of a list."""
 _TOKEN_REREAD_SECONDS = 60.0
+_HOME_CONFIG = Path("~/.kube/config")
 
 
 @dataclass(frozen=True)
@@ -220,24 +221,25 @@ async def _error(method: str, url: str, response: aiohttp.ClientResponse) -> Kub
 
 
 async def connect(kubeconfig: Path | None = None, context: str | None = None) -> Kube:
-    """A client for `kubeconfig`, else `$KUBECONFIG`, else the pod's ServiceAccount, else `~/.kube/config`.
+    """A client for `kubeconfig`, else `$KUBECONFIG` (a list of files, as kubectl has it), else the pod's ServiceAccount, else `~/.kube/config`.
 
     Raises Permanent, with what to do, when there is no usable configuration.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 64
-    named = kubeconfig or (Path(os.environ["KUBECONFIG"]) if os.environ.get("KUBECONFIG") else None)
+    named = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
     try:
-        if named is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+        if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
             kube_config.load_incluster_config(configuration)
         else:
-            path = named or Path.home() / ".kube" / "config"
-            if not path.is_file():
+            files = [Path(part) for part in (named or str(_HOME_CONFIG.expanduser())).split(os.pathsep)]
+            if not any(path.is_file() for path in files):
                 raise ConfigException("there is no such file")
-            await kube_config.load_kube_config(str(path), context, configuration)
-            _reread_token(configuration, path, context)
+            await kube_config.load_kube_config(os.pathsep.join(map(str, files)), context, configuration)
+            if len(files) == 1:
+                _reread_token(configuration, files[0], context)
     except (ConfigException, OSError, yaml.YAMLError) as error:
-        where = named or "~/.kube/config"
+        where = named or _HOME_CONFIG
         raise Permanent(
             f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
         ) from error
