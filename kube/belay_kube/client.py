@@ -221,9 +221,10 @@ async def _error(method: str, url: str, response: aiohttp.ClientResponse) -> Kub
 
 
 async def connect(kubeconfig: Path | None = None, context: str | None = None) -> Kube:
-    """A client for `kubeconfig`, else `$KUBECONFIG` (a list of files, as kubectl has it), else the pod's ServiceAccount, else `~/.kube/config`.
+    """A client for `kubeconfig`, else `$KUBECONFIG`, else the pod's ServiceAccount, else `~/.kube/config`.
 
-    Raises Permanent, with what to do, when there is no usable configuration.
+    `$KUBECONFIG` may be a list of files, as kubectl has it. Raises Permanent, with what to do, when there is no usable
+    configuration.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 64
@@ -232,9 +233,7 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
         if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
             kube_config.load_incluster_config(configuration)
         else:
-            files = [Path(part) for part in (named or str(_HOME_CONFIG.expanduser())).split(os.pathsep)]
-            if not any(path.is_file() for path in files):
-                raise ConfigException("there is no such file")
+            files = _existing(named or str(_HOME_CONFIG.expanduser()))
             await kube_config.load_kube_config(os.pathsep.join(map(str, files)), context, configuration)
             if len(files) == 1:
                 _reread_token(configuration, files[0], context)
@@ -244,6 +243,14 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
             f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
         ) from error
     return Kube(ApiClient(configuration))
+
+
+def _existing(paths: str) -> list[Path]:
+    """Those files of a list that are there, as kubectl reads one. Raises ConfigException for none."""
+    files = [Path(part) for part in paths.split(os.pathsep) if Path(part).is_file()]
+    if not files:
+        raise ConfigException("there is no such file")
+    return files
 
 
 def _reread_token(configuration: Configuration, path: Path, context: str | None) -> None:
