@@ -233,7 +233,7 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
         if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
             kube_config.load_incluster_config(configuration)
         else:
-            files = _existing(named or str(_HOME_CONFIG.expanduser()))
+            files = _existing(named)
             await kube_config.load_kube_config(os.pathsep.join(map(str, files)), context, configuration)
             if len(files) == 1:
                 _reread_token(configuration, files[0], context)
@@ -245,9 +245,13 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
     return Kube(ApiClient(configuration))
 
 
-def _existing(paths: str) -> list[Path]:
-    """Those files of a list that are there, as kubectl reads one. Raises ConfigException for none."""
-    files = [Path(part) for part in paths.split(os.pathsep) if Path(part).is_file()]
+def _existing(named: str) -> list[Path]:
+    """Those files of a list that are there, as kubectl reads one; the usual file when none is named.
+
+    Raises ConfigException when there is none.
+    """
+    paths = [Path(part) for part in named.split(os.pathsep)] if named else [_HOME_CONFIG.expanduser()]
+    files = [path for path in paths if path.is_file()]
     if not files:
         raise ConfigException("there is no such file")
     return files
