@@ -1,0 +1,36 @@
+"""Fixtures of the operator's tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from belay_kube.client import Kube
+
+from .played import PlayedGateway
+from .world import World
+
+
+@pytest.fixture
+async def stopped_world(
+    admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube, namespace: str
+) -> AsyncIterator[World]:
+    """A namespace and a clock; the test starts the operator itself."""
+    made = World(admin_kube, operator_kube, gateway_kube, namespace)
+    yield made
+    await made.stop()
+    await made.clear()
+    for gateway in made.gateways:
+        await gateway.shut_down()
+
+
+@pytest.fixture
+async def world(stopped_world: World, gateway: PlayedGateway) -> World:
+    """A running operator, and one gateway with a fresh Lease."""
+    await stopped_world.start()
+    return stopped_world
+
+
+@pytest.fixture
+def gateway(stopped_world: World) -> PlayedGateway:
+    """The gateway of the test."""
+    return stopped_world.gateway()

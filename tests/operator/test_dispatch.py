@@ -1,0 +1,163 @@
+"""decisions/dispatch.py: what is offered, in which order, and what the others are told they wait for (D4, D6)."""
+
+import pytest
+
+from belay_api.agent import Runtime
+from belay_api.reasons import Reason
+from belay_api.times import to_wire, to_wire_seconds
+from belay_api.timing import Times
+from belay_api.transitions import Phase
+from belay_operator.decisions import dispatch
+from belay_operator.decisions.view import AgentView
+
+from .builders import DelegationBuilder, agent, at, delegation, live, lost
+
+NOW = 100
+HERE = agent({"s": live()})
+OFFLINE = agent({"s": lost(at=0)})
+Told = dict[str, tuple[Phase, Reason]]
+
+
+def told(given: list[DelegationBuilder], view: AgentView = HERE, active: int = 0) -> Told:
+    """New phase and reason of each delegation that is written, in the order of writing."""
+    plan = dispatch.plan([g.work for g in given], active, view, at(NOW))
+    return {work.ref.name: (change.target, change.reason) for work, change in plan}
+
+
+def offered(given: list[DelegationBuilder], view: AgentView, active: int = 0) -> list[str]:
+    """Names of what is offered, in order."""
+    return [name for name, (phase, _) in told(given, view, active).items() if phase is Phase.DISPATCHED]
+
+
+@pytest.mark.parametrize(
+    ("given", "order"),
+    [
+        pytest.param(
+            [delegation("low").priority(-1), delegation("high").priority(5), delegation("none")],
+            ["high", "none", "low"],
+            id="priority first",
+        ),
+        pytest.param(
+            [delegation("late").queued(at=20), delegation("early").queued(at=10)], ["early", "late"], id="then age"
+        ),
+        pytest.param(
+            [delegation("new").created(at=30), delegation("queued").queued(at=10)],
+            ["queued", "new"],
+            id="a new one is as old as its creation",
+        ),
+        pytest.param([delegation("b"), delegation("a"), delegation("c")], ["a", "b", "c"], id="then name"),
+    ],
+)
+def test_D4_the_queue_goes_by_priority_then_age_then_name(given: list[DelegationBuilder], order: list[str]) -> None:
+    """With slots for all, the order of writing is the order of the queue."""
+    assert offered(given, agent({"s": live()}, slots=10)) == order
+
+
+@pytest.mark.parametrize(
+    ("slots", "active", "expected"),
+    [
+        pytest.param(1, 0, ["a"], id="one slot"),
+        pytest.param(2, 0, ["a", "b"], id="two slots"),
+        pytest.param(2, 1, ["a"], id="one of two in use"),
+        pytest.param(1, 1, [], id="none free"),
+        pytest.param(1, 3, [], id="limit lowered meanwhile"),
+    ],
+)
+def test_D4_no_more_is_offered_than_slots_are_free(slots: int, active: int, expected: list[str]) -> None:
+    """The rest is Queued, as the agent is busy."""
+    given = [delegation(name) for name in "abc"]
+    view = agent({"s": live()}, slots=slots)
+    assert offered(given, view, active) == expected
+    rest = {name: said for name, said in told(given, view, active).items() if name not in expected}
+    assert set(rest.values()) == {(Phase.QUEUED, Reason.AGENT_BUSY)}
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(agent(exists=False), (Phase.PENDING, Reason.AGENT_NOT_FOUND), id="D6 no such agent"),
+        pytest.param(OFFLINE, (Phase.QUEUED, Reason.AGENT_OFFLINE), id="offline"),
+        pytest.param(agent({"s": live()}, suspended=True), (Phase.QUEUED, Reason.AGENT_SUSPENDED), id="suspended"),
+        pytest.param(
+            agent(suspended=True), (Phase.QUEUED, Reason.AGENT_SUSPENDED), id="suspended and offline: suspended"
+        ),
+        pytest.param(
+            agent(runtime=Runtime.MODEL), (Phase.QUEUED, Reason.MODEL_RUNTIME_UNAVAILABLE), id="runtime Model"
+        ),
+    ],
+)
+def test_what_waits_is_told_why(view: AgentView, expected: tuple[Phase, Reason]) -> None:
+    """Whatever hinders an offer is the reason of the waiting delegation."""
+    assert told([delegation("d")], view) == {"d": expected}
+
+
+@pytest.mark.parametrize(
+    ("sessions", "expected"),
+    [
+        pytest.param({"s": live()}, (Phase.DISPATCHED, Reason.DISPATCHED), id="attached"),
+        pytest.param({"s": lost(at=0), "t": live()}, (Phase.QUEUED, Reason.SESSION_OFFLINE), id="lost"),
+        pytest.param({"t": live()}, (Phase.QUEUED, Reason.SESSION_OFFLINE), id="never seen"),
+    ],
+)
+def test_addressed_work_is_offered_to_its_session_only(
+    sessions: dict[str, object], expected: tuple[Phase, Reason]
+) -> None:
+    """A sibling of the session it is addressed to can't take it."""
+    view = agent(sessions)  # type: ignore[arg-type]
+    assert told([delegation("d").to("a", session="s")], view) == {"d": expected}
+
+
+def test_addressed_work_that_waits_holds_no_slot() -> None:
+    """The next in the queue gets the slot that the first can't use."""
+    given = [delegation("first").to("a", session="gone").priority(9), delegation("second")]
+    assert offered(given, HERE) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("given", "view", "written"),
+    [
+        pytest.param(delegation("d").queued(at=0, reason=Reason.AGENT_OFFLINE), OFFLINE, False, id="same reason"),
+        pytest.param(delegation("d").queued(at=0, reason=Reason.AGENT_BUSY), OFFLINE, True, id="another reason"),
+        pytest.param(delegation("d").pending(Reason.AGENT_NOT_FOUND), agent(exists=False), False, id="still no agent"),
+        pytest.param(
+            delegation("d").queued(at=0, reason=Reason.AGENT_OFFLINE), agent(exists=False), True, id="agent deleted"
+        ),
+        pytest.param(delegation("d"), OFFLINE, True, id="never written"),
+    ],
+)
+def test_I6_what_waits_for_the_same_reason_is_not_written_again(
+    given: DelegationBuilder, view: AgentView, written: bool
+) -> None:
+    """Only a new reason is a write."""
+    assert bool(told([given], view)) is written
+
+
+def test_taking_up_settles_deadline_and_attempt() -> None:
+    """The first write fixes the deadline, from the creation, and the number of the attempt."""
+    [(_, change)] = dispatch.plan([delegation().due_in(60).work], 0, HERE, at(NOW))
+    assert change.fields == {
+        "deadline": to_wire_seconds(at(60)),
+        "attempt": 1,
+        "dispatchedTime": to_wire(at(NOW)),
+        "queuePosition": None,
+    }
+
+
+def test_S5_the_agents_deadline_counts_when_the_delegation_has_none() -> None:
+    """An Agent's own deadlineSeconds is used for its work."""
+    [(_, change)] = dispatch.plan([delegation().work], 0, agent({"s": live()}, times=Times(deadline=90)), at(NOW))
+    assert change.fields["deadline"] == to_wire_seconds(at(90))
+
+
+def test_waiting_keeps_the_place_in_the_queue() -> None:
+    """queuedTime is set once and kept when only the reason changes."""
+    [(_, first)] = dispatch.plan([delegation().work], 0, OFFLINE, at(NOW))
+    [(_, again)] = dispatch.plan([delegation().queued(at=7).work], 0, OFFLINE, at(NOW))
+    assert first.fields["queuedTime"] == to_wire(at(NOW))
+    assert "queuedTime" not in again.fields
+
+
+def test_a_later_attempt_keeps_its_number() -> None:
+    """Dispatching a requeued delegation does not count it again."""
+    [(_, change)] = dispatch.plan([delegation().queued(at=0, attempt=3).work], 0, HERE, at(NOW))
+    assert change.fields["attempt"] == 3
