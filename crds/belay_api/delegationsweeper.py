@@ -23,7 +23,9 @@ class Sweep(Part):
 
     started_time: datetime | None = Field(default=None, description="When it began.")
     duration_milliseconds: int | None = Field(default=None, ge=0, description="How long it took, in milliseconds.")
-    in_flight: int | None = Field(default=None, ge=0, description="Delegations it looked at.")
+    in_flight: int | None = Field(
+        default=None, ge=0, description="Delegations it found Queued, Dispatched or InProgress."
+    )
     deadline_failures: int | None = Field(default=None, ge=0, description="Delegations it failed at their deadline.")
     stuck_marked: int | None = Field(default=None, ge=0, description="Delegations it marked Stuck.")
     errors: int | None = Field(default=None, ge=0, description="Delegations or lists it could not read or write.")

@@ -55,6 +55,11 @@ def no_heartbeat(seconds: int) -> str:
     return f"no heartbeat for {seconds}s"
 
 
+def session_left(agent: str, session_id: str) -> str:
+    """C7: a goodbye needs no grace."""
+    return f"session {session_id} of agent {agent} said goodbye"
+
+
 def agent_lost(agent: str, session_id: str | None, grace: int) -> str:
     """G1, G3: who was lost, and how long it was waited for."""
     who = f"session {session_id} of agent {agent}" if session_id else f"agent {agent}"

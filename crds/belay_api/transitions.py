@@ -41,6 +41,8 @@ HELD = ACTIVE | {Phase.STUCK}
 """Phases that an agent's end can orphan."""
 WAITING = frozenset({Phase.PENDING, Phase.QUEUED})
 LIVE = HELD | WAITING
+IN_FLIGHT = ACTIVE | {Phase.QUEUED}
+"""What the sweep counts (S1)."""
 
 
 @dataclass(frozen=True)

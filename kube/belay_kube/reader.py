@@ -81,8 +81,11 @@ class Reader:
             try:
                 if self._version is None:
                     await self._list()
-                await self._watch()
+                heard = await self._watch()
                 failures = 0
+                if not heard:
+                    # A server that ends every watch at once must not be asked without pause.
+                    await self._clock.sleep(_RETRY_SECONDS[0])
             except Gone:
                 self._log.info("place in the watch lost, listing again")
                 self._version = None
@@ -113,7 +116,9 @@ class Reader:
         self._version = page["metadata"]["resourceVersion"]
         self._contact()
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> int:
+        """Watch until the server ends it; returns how many events and bookmarks came."""
+        heard = 0
         query = {
             **self._selectors,
             "resourceVersion": self._version or "",
@@ -124,6 +129,8 @@ class Reader:
             self._contact()
             async for line in lines:
                 self._event(json.loads(line))
+                heard += 1
+        return heard
 
     def _event(self, event: Json) -> None:
         self._heard = self._clock.monotonic()

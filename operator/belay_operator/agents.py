@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from belay_api.names import Ref
+from belay_api.reasons import Reason
 from belay_api.transitions import ACTIVE, HELD, WAITING
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
@@ -93,7 +94,13 @@ class Agents:
             self._seen.saw_row(row)
         for ref in {row.ref for row in self._seen.index.rows_of(agent)} - {row.ref for row in there}:
             self._seen.gone_row(ref)
-        if agent not in self._seen.index.agents and (found := await self._applier.live_agent(agent)):
+        if agent not in self._seen.index.agents:
+            await self._find(agent)
+
+    async def _find(self, agent: Ref) -> None:
+        """An agent that was never seen may be there all the same: word of it may still be on its way."""
+        found = await self._applier.live_agent(agent)
+        if found:
             self._seen.saw_agent(AgentRecord.read(found))
 
     # --- queue ---
@@ -103,6 +110,8 @@ class Agents:
         waiting = [work for work in index.work_of(agent, WAITING) if not work.cancel_wanted]
         if not waiting:
             return
+        if agent not in index.agents and any(work.reason != Reason.AGENT_NOT_FOUND for work in waiting):
+            await self._find(agent)
         view = self._gatherer.view(agent)
         changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, self._clock.now())
         await self._each(agent, [self._delegations.write(work, change) for work, change in changes])

@@ -13,7 +13,7 @@ from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
-from belay_api.transitions import LIVE
+from belay_api.transitions import IN_FLIGHT, LIVE
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, KubeError, NotFound
@@ -83,7 +83,12 @@ class Sweeper:
             return
         started = self._clock.now()
         self._next = started + timedelta(seconds=self.interval())
-        result = await self.sweep()
+        try:
+            result = await self.sweep()
+        except Exception:
+            # kopf would hold the timer back for a minute after an error of ours.
+            log.exception("sweep failed, the next one runs")
+            return
         if not result.quiet():
             log.info("sweep", **vars(result))
         await self._report(started, result)
@@ -114,7 +119,7 @@ class Sweeper:
             work = await self._current(Work.read(obj))
             if work is None:
                 return
-            result.in_flight += 1
+            result.in_flight += work.phase in IN_FLIGHT
             self._engine.seen.saw_work(work)
             change = await self._engine.delegations.judge(work.ref)
         except (KubeError, KeyError, ValueError, TypeError) as error:

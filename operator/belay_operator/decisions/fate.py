@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from belay_api.agent import OnAgentLost, Runtime
-from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat
+from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat, session_left
 from belay_api.transitions import HELD, Phase
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.observe.records import Work
@@ -52,9 +52,16 @@ def orphaned(work: Work, agent: AgentView, now: datetime) -> Change | None:
     gone = gone_at(work, agent)
     if gone is None or now < gone or agent.blind:
         return None
+    return _treated(work, _policy(work, agent), _loss(work, agent, now))
+
+
+def _loss(work: Work, agent: AgentView, now: datetime) -> str:
+    """Who was lost, in a sentence."""
+    seen = agent.sessions.get(work.session) if work.session else None
+    if work.session and seen and seen.left:
+        return session_left(agent.ref.name, work.session)
     session = work.session if _session_gone(work, agent, now) else None
-    message = agent_lost(agent.ref.name, session, agent.times.grace)
-    return _treated(work, _policy(work, agent), message)
+    return agent_lost(agent.ref.name, session, agent.times.grace)
 
 
 def _policy(work: Work, agent: AgentView) -> OnAgentLost:
