@@ -37,6 +37,7 @@ class Agents:
         self._clock = clock
         self._retry = retry
         self._told_at: dict[Ref, float] = {}
+        self._differs_since: dict[Ref, float] = {}
 
     async def tend(self, agent: Ref) -> None:
         """Bring everything of one agent up to date. Raises KubeError."""
@@ -123,13 +124,19 @@ class Agents:
         record = index.agents.get(agent)
         if record is None:
             self._told_at.pop(agent, None)
+            self._differs_since.pop(agent, None)
             return
         counts = index.count(agent, ACTIVE), index.count(agent, WAITING)
         view = self._gatherer.view(agent)
         status = agentstatus.desired(record.status, view, record.generation, *counts, self._clock.now())
         if status is None:
+            self._differs_since.pop(agent, None)
             return
-        wait = self._told_at.get(agent, float("-inf")) + STATUS_SECONDS - self._clock.monotonic()
+        now = self._clock.monotonic()
+        since = self._differs_since.setdefault(agent, now)
+        # Counts that go up and down again within the second are not worth a write; presence is told at once.
+        noticed = since if agentstatus.only_counts(record.status, status) else float("-inf")
+        wait = max(self._told_at.get(agent, float("-inf")), noticed) + STATUS_SECONDS - now
         if wait > 0:
             self._again(agent, wait)
         else:
@@ -137,6 +144,7 @@ class Agents:
 
     async def _write_status(self, record: AgentRecord, status: dict[str, Any]) -> None:
         self._told_at[record.ref] = self._clock.monotonic()
+        self._differs_since.pop(record.ref, None)
         outcome = await self._applier.agent(record, status)
         if outcome.obj:
             self._seen.index.put_agent(AgentRecord.read(outcome.obj))

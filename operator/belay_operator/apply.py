@@ -119,7 +119,8 @@ class Applier:
 
     def _tell(self, work: Work, change: Change) -> None:
         self._metrics.changes.labels(str(change.target), str(change.reason)).inc()
-        if change.target is work.phase:
+        if change.target is work.phase or change.target is Phase.DISPATCHED:
+            # The ordinary course stands in the status; an Event for each would cost half as much as the write itself.
             return
         warning = change.target in (Phase.FAILED, Phase.CANCELLED, Phase.STUCK)
         log.info("delegation", name=str(work.ref), agent=work.agent.name, phase=change.target, reason=change.reason)

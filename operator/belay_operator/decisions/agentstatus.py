@@ -10,6 +10,8 @@ from belay_api.reasons import Reason
 from belay_api.times import to_wire_seconds
 from belay_operator.decisions.view import AgentView
 
+_COUNTS = ("activeDelegations", "queuedDelegations")
+
 
 def desired(
     old: Mapping[str, Any], agent: AgentView, generation: int, active: int, queued: int, now: datetime
@@ -26,6 +28,11 @@ def desired(
         "conditions": _conditions(old, agent, generation, now),
     }
     return new if any(old.get(key) != value for key, value in new.items()) else None
+
+
+def only_counts(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the two differ in how much work there is and in nothing else."""
+    return all(old.get(key) == value for key, value in new.items() if key not in _COUNTS)
 
 
 def _conditions(old: Mapping[str, Any], agent: AgentView, generation: int, now: datetime) -> list[dict[str, Any]]:
