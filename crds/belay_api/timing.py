@@ -26,7 +26,9 @@ class Times:
     def overridden(self, timing: Mapping[str, Any] | None) -> "Times":
         """These times, with those that `timing` (wire form of Agent.spec.timing) sets."""
         given = {_WIRE[key]: value for key, value in (timing or {}).items() if key in _WIRE and value is not None}
-        return replace(self, **given) if given else self
+        times = replace(self, **given) if given else self
+        # An agent may set one of the two, and the installation's other not fit it: one lost beat is never a loss.
+        return replace(times, heartbeat=min(times.heartbeat, max(1, times.stale_after // 2)))
 
     def wire(self) -> dict[str, int]:
         """The wire form of Agent.status.timing."""

@@ -273,7 +273,13 @@ def _token_hook(token_file: Path, monotonic: Callable[[], float]) -> Callable[[C
         if monotonic() - read_at < _TOKEN_REREAD_SECONDS:
             return
         read_at = monotonic()
-        configuration.api_key["BearerToken"] = f"Bearer {token_file.read_text().strip()}"  # noqa: ASYNC240
+        try:
+            token = token_file.read_text().strip()  # noqa: ASYNC240 - a few bytes, once a minute
+        except OSError as error:
+            raise Unreachable(
+                f"token file {token_file} can't be read ({error.strerror}): is it still mounted?"
+            ) from error
+        configuration.api_key["BearerToken"] = f"Bearer {token}"
 
     return refresh
 

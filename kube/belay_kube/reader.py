@@ -15,7 +15,7 @@ import structlog
 
 from belay_kube.client import Collection, Json, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.errors import Gone, KubeError, Temporary, from_status
+from belay_kube.errors import Gone, KubeError, Temporary, Throttled, from_status
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +68,8 @@ class Reader:
         self._in_contact = False
         self._heard = clock.monotonic()
         self._log = log.bind(collection=collection.plural, **self._selectors)
+        self._failures = 0
+        self._heard_since_pause = True
         self.has_synced = asyncio.Event()
 
     def age(self) -> float:
@@ -76,29 +78,29 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled; failures are waited out with growing, jittered pauses."""
-        failures = 0
         while True:
             try:
                 if self._version is None:
                     await self._list()
-                heard = await self._watch()
-                failures = 0
-                if not heard:
-                    # A server that ends every watch at once must not be asked without pause.
-                    await self._clock.sleep(_RETRY_SECONDS[0])
-            except Gone:
-                self._log.info("place in the watch lost, listing again")
+                await self._watch()
+                # A server that ends every watch at once must not be asked without pause.
+                if not self._heard_since_pause:
+                    await self._pause(None)
+            except Gone as error:
+                self._log.info("place in the watch lost, listing again", error=error.message)
                 self._version = None
+                await self._pause(None)
             except KubeError as error:
-                failures += 1
-                await self._wait_out(error, failures)
+                self._lost()
+                self._log.warning("watch interrupted", error=error.message, failures=self._failures + 1)
+                await self._pause(error.delay if isinstance(error, Temporary) else None)
 
-    async def _wait_out(self, error: KubeError, failures: int) -> None:
-        self._lost()
-        asked = error.delay if isinstance(error, Temporary) else None
-        pause = asked or min(_RETRY_SECONDS[1], _RETRY_SECONDS[0] * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
-        self._log.warning("watch interrupted", error=error.message, retry_seconds=round(pause, 1))
-        await self._clock.sleep(pause)
+    async def _pause(self, asked: float | None) -> None:
+        """Wait as long as the server asked, else longer each time until something is heard again."""
+        self._failures = 1 if self._heard_since_pause else self._failures + 1
+        self._heard_since_pause = False
+        grown = min(_RETRY_SECONDS[1], _RETRY_SECONDS[0] * 2 ** min(self._failures, 8))
+        await self._clock.sleep(asked or grown * random.uniform(0.5, 1))  # noqa: S311
 
     async def _list(self) -> None:
         """Tell everything there is, and as deleted what was known and is not there any more."""
@@ -109,16 +111,18 @@ class Reader:
                 key, version = _key(obj), obj["metadata"]["resourceVersion"]
                 seen[key] = version
                 if self._known.get(key) != version:
+                    # Noted at once: the list may break off, and what was told must be told as deleted when it is gone.
+                    self._known[key] = version
                     self._sink.changed(obj)
+        listed_at = page["metadata"]["resourceVersion"]
         for namespace, name in self._known.keys() - seen.keys():
-            self._sink.deleted({"metadata": {"namespace": namespace, "name": name}})
+            self._sink.deleted({"metadata": {"namespace": namespace, "name": name, "resourceVersion": listed_at}})
         self._known = seen
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = listed_at
         self._contact()
 
-    async def _watch(self) -> int:
-        """Watch until the server ends it; returns how many events and bookmarks came."""
-        heard = 0
+    async def _watch(self) -> None:
+        """Watch until the server ends it."""
         query = {
             **self._selectors,
             "resourceVersion": self._version or "",
@@ -129,14 +133,17 @@ class Reader:
             self._contact()
             async for line in lines:
                 self._event(json.loads(line))
-                heard += 1
-        return heard
 
     def _event(self, event: Json) -> None:
         self._heard = self._clock.monotonic()
         kind, obj = event["type"], event["object"]
         if kind == "ERROR":
-            raise from_status(int(obj.get("code") or 500), obj, f"watch of {self._collection.plural}")
+            error = from_status(int(obj.get("code") or 500), obj, f"watch of {self._collection.plural}")
+            if not isinstance(error, Throttled):
+                # The place itself may be what is wrong: begin with a list.
+                self._version = None
+            raise error
+        self._heard_since_pause = True
         self._version = obj["metadata"]["resourceVersion"]
         if kind == "DELETED":
             self._known.pop(_key(obj), None)

@@ -51,10 +51,11 @@ class Agents:
 
     async def _tend_rows(self, agent: Ref) -> None:
         view = self._gatherer.view(agent)
-        await self._each(agent, [self._tend_row(row, view) for row in self._seen.index.rows_of(agent)])
+        await self._each(agent, [self._tend_row(facts, view) for facts in self._gatherer.row_facts(agent)])
 
-    async def _tend_row(self, row: Row, view: AgentView) -> None:
-        match rows.fate(self._gatherer.row_facts(row), view, self._clock.now()):
+    async def _tend_row(self, facts: rows.RowFacts, view: AgentView) -> None:
+        row = facts.row
+        match rows.fate(facts, view, self._clock.now()):
             case rows.Mark() as mark:
                 await self._mark_row(row, mark)
             case rows.Remove():

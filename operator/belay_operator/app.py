@@ -35,7 +35,7 @@ class Operator:
         times = settings.times()
         self._recorder = Recorder(kube, clock, settings.identity, self.metrics)
         self.presence = Presence(clock, times.stale_after)
-        applier = Applier(kube, clock, self._recorder, self.metrics)
+        applier = Applier(kube, clock, self._recorder, self.metrics, settings.workers)
         self.seen = Seen(Index(times), self.presence, clock, self.metrics)
         self.engine = Engine(self.seen, applier, clock, self.metrics)
         self.sweeper = Sweeper(kube, self.engine, clock, settings.namespace, settings.sweeper_interval)
@@ -71,6 +71,7 @@ class Operator:
                 group.create_task(reader.run(), name=f"reader of {name}")
             group.create_task(self._edge().run(), name="kopf")
             group.create_task(self._open(), name="opening")
+            group.create_task(self.sweeper.run(), name="sweeper")
             group.create_task(self.engine.run(self._settings.workers), name="engine")
 
     def _edge(self) -> KopfEdge:
@@ -92,8 +93,7 @@ class Operator:
                 agents.changed(obj)
         for reader in self.readers.values():
             await reader.has_synced.wait()
-        if self.presence.contact("start"):
-            self.seen.sighted()
+        self.seen.found_contact("start")
         self.seen.complete()
         self.ready.set()
         log.info("caught up", agents=len(self.seen.index.agents), delegations=len(self.seen.index.work))
@@ -104,4 +104,4 @@ class Operator:
 
     def ages(self) -> Iterable[tuple[str, float]]:
         """Seconds since each watch was heard."""
-        return [(name, reader.age()) for name, reader in self.readers.items()]
+        return [("kopf's timer", self.sweeper.age()), *((name, reader.age()) for name, reader in self.readers.items())]

@@ -1,12 +1,12 @@
 """The only module that writes; each write carries the resourceVersion it was decided on (DESIGN.md section 3)."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.conditions import ConditionType, set_condition
 from belay_api.names import Ref
 from belay_api.reasons import Reason
@@ -35,8 +35,10 @@ class Outcome:
 class Applier:
     """Writes what was decided."""
 
-    def __init__(self, kube: Kube, clock: Clock, recorder: Recorder, metrics: Metrics) -> None:
+    def __init__(self, kube: Kube, clock: Clock, recorder: Recorder, metrics: Metrics, at_once: int = 32) -> None:
         self._kube = kube
+        self._slots = asyncio.Semaphore(at_once)
+        """At most so many writes are under way, so that a burst of one agent holds up nobody's lease or watch."""
         self._clock = clock
         self._recorder = recorder
         self._metrics = metrics
@@ -53,11 +55,12 @@ class Applier:
 
     async def row(self, row: Row, mark: Mark) -> Outcome:
         """Mark a row as lost. Raises KubeError."""
-        status: Json = {"phase": str(mark.phase), "reason": str(mark.reason)}
-        if mark.phase in (SubscriptionPhase.EXPIRED, SubscriptionPhase.DISCONNECTED):
-            status["disconnectedTime"] = to_wire(self._clock.now())
-        log.info("session lost", agent=str(row.agent), session=row.session, reason=mark.reason)
-        return await self._patch(SUBSCRIPTIONS, row.ref, row.version, status)
+        now = to_wire(self._clock.now())
+        status = {"phase": str(mark.phase), "reason": str(mark.reason), "disconnectedTime": now}
+        outcome = await self._patch(SUBSCRIPTIONS, row.ref, row.version, status)
+        if outcome.written:
+            log.info("session lost", agent=str(row.agent), session=row.session, reason=mark.reason)
+        return outcome
 
     async def remove_row(self, row: Row) -> bool:
         """Delete a row unless it changed; True when there is none any more. Raises KubeError."""
@@ -99,6 +102,10 @@ class Applier:
             return None
 
     async def _patch(self, collection: Collection, ref: Ref, version: str, status: Json) -> Outcome:
+        async with self._slots:
+            return await self._patch_now(collection, ref, version, status)
+
+    async def _patch_now(self, collection: Collection, ref: Ref, version: str, status: Json) -> Outcome:
         meta = {"metadata": {"namespace": ref.namespace, "name": ref.name, "resourceVersion": version}}
         try:
             return Outcome(await self._kube.patch_status(collection, meta, status), written=True)

@@ -14,7 +14,9 @@ from belay_operator.observe.views import Gatherer
 from belay_operator.seen import Key, KeyKind, Seen
 
 _HELD_BACK_SECONDS = 2.0
-"""Until work is looked at again that is due but not to be touched now; the end of blind time looks at it sooner."""
+"""Until work is looked at again that is due but not to be touched now."""
+_BLIND_SECONDS = 30.0
+"""The same in blind time, whose end looks at everything anyway."""
 
 
 class Delegations:
@@ -48,9 +50,9 @@ class Delegations:
 
     def remind(self, work: Work, view: AgentView) -> None:
         """Look at `work` again when something of it is due."""
-        due = fate.next_due(work, view)
-        now = self._clock.now()
-        later = due if due > now else now + timedelta(seconds=_HELD_BACK_SECONDS)
+        due, now = fate.next_due(work, view), self._clock.now()
+        held_back = _BLIND_SECONDS if view.blind else _HELD_BACK_SECONDS
+        later = due if due > now else now + timedelta(seconds=held_back)
         self._seen.timers.set(Key(KeyKind.WORK, work.ref), later)
 
     async def write(self, work: Work, change: Change) -> Outcome:

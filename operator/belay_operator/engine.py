@@ -17,6 +17,7 @@ from belay_operator.seen import Key, KeyKind, Seen
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 2.0
+_RETRY_MOST_SECONDS = 300.0
 
 
 class Engine:
@@ -27,6 +28,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._errors = 0
+        self._failures: dict[Key, int] = {}
         gatherer = Gatherer(seen.index, seen.presence, clock)
         self.delegations = Delegations(seen, gatherer, applier, clock, metrics)
         self.agents = Agents(seen, gatherer, applier, self.delegations, clock, self._again)
@@ -58,18 +60,23 @@ class Engine:
     async def _work_on(self, key: Key) -> None:
         """Work on one key; what goes wrong is logged, counted and tried again, and ends nothing else (S7)."""
         try:
+            before = self._failures.get(key, 0)
             if key.kind is KeyKind.WORK:
                 await self.delegations.judge(key.ref)
             else:
                 await self.agents.tend(key.ref)
+            if self._failures.get(key, 0) == before:
+                self._failures.pop(key, None)
         except Exception as error:  # noqa: BLE001 - S7: one key must not end the others
             self._again(key, error)
 
     def _again(self, key: Key, error: Exception) -> None:
-        """Try a key again, when the API server asked or after a moment; what we didn't expect shows its traceback."""
-        delay = error.delay if isinstance(error, Temporary) else None
+        """Try a key again: when the API server asked, else later each time; the unexpected shows its traceback."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        grown = min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2 ** min(failures - 1, 10))
+        delay = (error.delay if isinstance(error, Temporary) else None) or grown
         trace = None if isinstance(error, KubeError) else error
         self._metrics.errors.labels(str(key.kind)).inc()
         self._errors += 1
         log.warning("will try again", key=key.kind, ref=str(key.ref), error=str(error), exc_info=trace)
-        self.seen.timers.sooner(key, after(self._clock.now(), delay or _RETRY_SECONDS))
+        self.seen.timers.sooner(key, after(self._clock.now(), delay))

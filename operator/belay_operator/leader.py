@@ -27,8 +27,10 @@ class _Lock(BaseLock):  # type: ignore[misc]
     """The Lease behind the library's election, through our client: times in UTC (the library writes local time as if it
     were UTC), and a broken connection is a failed try, not the end of the election."""
 
-    def __init__(self, kube: Kube, clock: Clock, name: str, namespace: str, identity: str) -> None:
-        super().__init__(name, namespace, identity)
+    def __init__(self, kube: Kube, clock: Clock, namespace: str, identity: str, patience: float) -> None:
+        super().__init__(LEASE_NAME, namespace, identity)
+        self._patience = patience
+        """Seconds one try may take: less than what is left to renew in, so that a hanging one is noticed in time."""
         self._kube = kube
         self._clock = clock
         self._seen: Json = {}
@@ -36,7 +38,10 @@ class _Lock(BaseLock):  # type: ignore[misc]
     async def get(self, name: str, namespace: str) -> tuple[bool, LeaderElectionRecord | ApiException]:
         """Read the Lease."""
         try:
-            self._seen = await self._kube.get(LEASES, namespace, name)
+            async with asyncio.timeout(self._patience):
+                self._seen = await self._kube.get(LEASES, namespace, name)
+        except TimeoutError:
+            return False, ApiException(status=0, reason=f"no answer within {self._patience:.0f} s")
         except KubeError as error:
             refusal = ApiException(status=error.status, reason=error.message)
             refusal.body = json.dumps({"code": error.status})
@@ -80,7 +85,11 @@ class _Lock(BaseLock):  # type: ignore[misc]
 
     async def _tried(self, write: Awaitable[Json]) -> bool:
         try:
-            await write
+            async with asyncio.timeout(self._patience):
+                await write
+        except TimeoutError:
+            log.warning("lease was not taken or renewed", error=f"no answer within {self._patience:.0f} s")
+            return False
         except KubeError as error:
             log.warning("lease was not taken or renewed", error=error.message)
             return False
@@ -106,9 +115,10 @@ async def lead(
     async def stopped() -> None:
         lost.set()
 
-    lock = _Lock(kube, clock, LEASE_NAME, namespace, identity)
     retry = min(_RETRY_SECONDS, max(1.01, seconds / 6))
-    config = Config(lock, seconds, max(seconds * 2 / 3, 1.3 * retry), retry, started, stopped)
+    renew_within = max(seconds * 2 / 3, 1.3 * retry)
+    lock = _Lock(kube, clock, namespace, identity, renew_within / 2)
+    config = Config(lock, seconds, renew_within, retry, started, stopped)
     election = asyncio.create_task(LeaderElection(config).run(), name="election")
     try:
         await _first(leading.wait(), election)

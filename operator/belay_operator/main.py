@@ -24,6 +24,7 @@ NEEDS = (
     *reading(*_KINDS),
     *writing_status(*_KINDS),
     Need("delete", "agentsubscriptions"),
+    Need("patch", "delegationsweepers", own_namespace=True),
     Need("create", "events", "events.k8s.io"),
     *leases("get", "list", "watch", "create", "patch", "delete"),
 )
@@ -56,7 +57,12 @@ async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics
         await health.operator.run()
 
     try:
-        await lead(kube, SystemClock(), settings.namespace, settings.identity, settings.lease_seconds, work)
+        # A client of its own: a burst of writes must not hold up the renewal of the leader's Lease.
+        apart = await connect(settings.kubeconfig)
+        try:
+            await lead(apart, SystemClock(), settings.namespace, settings.identity, settings.lease_seconds, work)
+        finally:
+            await apart.close()
     except LostLeadershipError as error:
         raise StartupError(f"{error}: ending, so that only one leads") from error
 

@@ -48,6 +48,15 @@ class Seen:
         self._metrics = metrics
         self._complete = asyncio.Event()
 
+    def lost_contact(self, cause: str) -> None:
+        """A reader lost contact: nothing missing may be taken for gone."""
+        self.presence.contact_lost(cause)
+
+    def found_contact(self, cause: str) -> None:
+        """A reader has contact (again)."""
+        if self.presence.contact(cause):
+            self.sighted()
+
     # --- what to look at ---
 
     def complete(self) -> None:
@@ -85,6 +94,7 @@ class Seen:
         """The installation's times changed."""
         if times != self.index.times:
             self.index.times = times
+            self.index.changes += 1
             self.look_at_all()
 
     # --- delegations ---
@@ -93,8 +103,12 @@ class Seen:
         """A delegation, as it is now."""
         old = self.index.put_work(work)
         self._metrics.in_flight.set(len(self.index.work))
-        if work.phase in LIVE:
-            self.queue.add(Key(KeyKind.WORK, work.ref))
+        if self.index.work.get(work.ref) is not work:
+            # It ended, or a newer view is held: what that asked for has been asked for.
+            if old and work.phase not in LIVE:
+                self.look_at(work.agent)
+            return
+        self.queue.add(Key(KeyKind.WORK, work.ref))
         if work.session and not self._has_row(work.agent, work.session):
             self.presence.note_missing(work.agent, work.session)
         if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
@@ -103,11 +117,11 @@ class Seen:
     def _has_row(self, agent: Ref, session: str) -> bool:
         return self.index.row(Ref(agent.namespace, subscription_name(agent.name, session))) is not None
 
-    def gone_work(self, ref: Ref) -> None:
-        """A delegation ended, or was deleted."""
-        old = self.index.drop_work(ref)
-        self.timers.drop(Key(KeyKind.WORK, ref))
+    def gone_work(self, ref: Ref, version: str | None = None) -> None:
+        """A delegation ended, or was deleted, at `version`."""
+        old = self.index.drop_work(ref, version)
         if old:
+            self.timers.drop(Key(KeyKind.WORK, ref))
             self.look_at(old.agent)
 
     # --- agents ---
@@ -115,14 +129,14 @@ class Seen:
     def saw_agent(self, agent: AgentRecord) -> None:
         """An Agent, as it is now."""
         old = self.index.agents.get(agent.ref)
-        if self.index.put_agent(agent) and (old is None or old.generation != agent.generation):
+        if self.index.put_agent(agent) and (old is None or (old.uid, old.generation) != (agent.uid, agent.generation)):
             self.look_at(agent.ref)
             for work in self.index.work_of(agent.ref, LIVE):
                 self.queue.add(Key(KeyKind.WORK, work.ref))
 
-    def gone_agent(self, ref: Ref) -> None:
-        """An Agent was deleted."""
-        if self.index.agents.pop(ref, None):
+    def gone_agent(self, ref: Ref, version: str | None = None) -> None:
+        """An Agent was deleted, at `version`."""
+        if self.index.drop_agent(ref, version):
             self.look_at(ref)
 
     # --- rows and gateways ---
@@ -135,9 +149,9 @@ class Seen:
         if old is None or (old.phase, old.token, old.reason) != (row.phase, row.token, row.reason):
             self.look_at(row.agent)
 
-    def gone_row(self, ref: Ref) -> None:
-        """A row was deleted."""
-        row = self.index.drop_row(ref)
+    def gone_row(self, ref: Ref, version: str | None = None) -> None:
+        """A row was deleted, at `version`."""
+        row = self.index.drop_row(ref, version)
         if row:
             self.presence.row_gone(row)
             self.look_at(row.agent)
@@ -150,12 +164,21 @@ class Seen:
             for agent in self.index.agents_served_by(lease.identity):
                 self.look_at(agent)
 
-    def resync(self, agents: list[AgentRecord], version: str, rows: list[Row]) -> None:
-        """Every Agent (as of `version`) and row, by a list: what the watches missed is made good."""
-        known = {ref for ref, agent in self.index.agents.items() if int(agent.version) <= int(version)}
-        for ref in known - {agent.ref for agent in agents}:
-            self.gone_agent(ref)
+    def resync_agents(self, agents: list[AgentRecord], version: str) -> None:
+        """Every Agent as of `version`, by a list: what the watch missed is made good."""
+        for ref in self.index.agents.keys() - {agent.ref for agent in agents}:
+            self.gone_agent(ref, version)
         for agent in agents:
             self.saw_agent(agent)
+
+    def resync_rows(self, rows: list[Row], version: str) -> None:
+        """Every row as of `version`."""
+        for ref in self.index.row_refs() - {row.ref for row in rows}:
+            self.gone_row(ref, version)
         for row in rows:
             self.saw_row(row)
+
+    def resync_work(self, listed: set[Ref], version: str) -> None:
+        """Every unfinished delegation as of `version`: what is not among them has ended."""
+        for ref in self.index.work.keys() - listed:
+            self.gone_work(ref, version)

@@ -19,6 +19,9 @@ from belay_api.timing import Times
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 300
+MOST_SWEEP_SECONDS = 86_400
+MOST_THRESHOLD_SECONDS = 2_592_000
+"""What the definitions allow at most: the operator publishes these values in statuses."""
 _WHOLE = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
 
 
@@ -59,8 +62,9 @@ class Settings(BaseSettings):
     @classmethod
     def _whole_or_default(cls, value: object, info: object) -> int:
         name = getattr(info, "field_name", "")
-        default = SWEEP_SECONDS if name == "sweeper_interval" else Times().stuck_threshold
-        return whole_or(str(value), default, name)
+        if name == "sweeper_interval":
+            return whole_or(str(value), SWEEP_SECONDS, MOST_SWEEP_SECONDS, name)
+        return whole_or(str(value), Times().stuck_threshold, MOST_THRESHOLD_SECONDS, name)
 
     def times(self) -> Times:
         """The times in force where neither agent nor DelegationSweeper says otherwise."""
@@ -73,9 +77,9 @@ class Settings(BaseSettings):
         )
 
 
-def whole_or(text: str, default: int, name: str) -> int:
+def whole_or(text: str, default: int, most: int, name: str) -> int:
     """`text` as a whole number of seconds, at least 1, in ASCII digits; else `default`, and that is logged (S5)."""
-    if _WHOLE.fullmatch(text):
+    if _WHOLE.fullmatch(text) and int(text) <= most:
         return int(text)
     message = "not a whole number of seconds of at least 1: the default is used"
     log.warning(message, setting=name, value=text, default=default)

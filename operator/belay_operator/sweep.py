@@ -13,18 +13,19 @@ from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
-from belay_api.transitions import IN_FLIGHT, LIVE
+from belay_api.transitions import IN_FLIGHT, TERMINAL
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, KubeError, NotFound
 from belay_operator.engine import Engine
+from belay_operator.observe.index import older
 from belay_operator.observe.records import AgentRecord, Row, Work, ref_of
 
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
-UNFINISHED = "status.phase!=Completed,status.phase!=Failed,status.phase!=Cancelled"
+UNFINISHED = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL))
 """Objects without a status match as well (DESIGN.md section 8)."""
 
 
@@ -55,14 +56,29 @@ class Sweeper:
         self._settings: Json | None = None
         self._next: datetime | None = None
         self._sweeps = 0
+        self._deleted = asyncio.Event()
+        self._ticked_at = clock.monotonic()
 
     def configured(self, obj: Json | None) -> None:
         """The DelegationSweeper, as it is now (None: gone): its settings override the environment's (S5)."""
         self._settings = obj
+        if obj is None:
+            self._deleted.set()
         spec = (obj or {}).get("spec") or {}
         self._engine.seen.times_changed(
             self._base.overridden({"stuckThresholdSeconds": spec.get("stuckThresholdSeconds")})
         )
+
+    async def run(self) -> None:
+        """Make the DelegationSweeper again whenever it is deleted, until cancelled."""
+        while True:
+            await self._deleted.wait()
+            self._deleted.clear()
+            await self.ensure()
+
+    def age(self) -> float:
+        """Seconds since kopf's timer was last heard; it asks every second whether a sweep is due."""
+        return self._clock.monotonic() - self._ticked_at
 
     async def ensure(self) -> None:
         """Make the DelegationSweeper if there is none: without one kopf's timer has nothing to run on.
@@ -79,6 +95,7 @@ class Sweeper:
 
     async def tick(self) -> None:
         """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
+        self._ticked_at = self._clock.monotonic()
         if not self._engine.seen.is_complete or self._suspended() or (self._next and self._clock.now() < self._next):
             return
         started = self._clock.now()
@@ -104,15 +121,33 @@ class Sweeper:
     async def sweep(self) -> Result:
         """One pass over everything; what fails is counted and stops nothing else (S7, S8)."""
         result = Result()
-        await self._resync(result)
-        try:
-            async for page in pages(self._kube, DELEGATIONS, fieldSelector=UNFINISHED):
-                await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
-        except KubeError as error:
-            result.errors += 1
-            log.warning("sweep could not list delegations", error=error.message)
+        for step in (self._resync, self._remove_leases, self._judge_all):
+            try:
+                await step(result)
+            except KubeError as error:
+                result.errors += 1
+                log.warning("a part of the sweep failed", part=step.__name__.strip("_"), error=error.message)
         self._sweeps += 1
         return result
+
+    async def _resync(self, result: Result) -> None:
+        """Agents and rows as they are, whatever the watches said (a silent one shows here)."""
+        agents, version = await self._all(AGENTS)
+        self._engine.seen.resync_agents(_read_each(AgentRecord.read, agents, result), version)
+        rows, version = await self._all(SUBSCRIPTIONS)
+        self._engine.seen.resync_rows(_read_each(Row.read, rows, result), version)
+
+    async def _remove_leases(self, _: Result) -> None:
+        await self._engine.agents.remove_dead_gateways(self._namespace)
+
+    async def _judge_all(self, result: Result) -> None:
+        listed: set[Ref] = set()
+        version = "0"
+        async for page in pages(self._kube, DELEGATIONS, fieldSelector=UNFINISHED):
+            listed |= {ref_of(obj) for obj in page["items"]}
+            version = page["metadata"]["resourceVersion"]
+            await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
+        self._engine.seen.resync_work(listed, version)
 
     async def _one(self, obj: Json, result: Result) -> None:
         try:
@@ -120,7 +155,6 @@ class Sweeper:
             if work is None:
                 return
             result.in_flight += work.phase in IN_FLIGHT
-            self._engine.seen.saw_work(work)
             change = await self._engine.delegations.judge(work.ref)
         except (KubeError, KeyError, ValueError, TypeError) as error:
             result.errors += 1
@@ -130,26 +164,11 @@ class Sweeper:
         result.stuck_marked += change is not None and change.reason is Reason.NO_HEARTBEAT
 
     async def _current(self, listed: Work) -> Work | None:
-        """A listed delegation; one the watch doesn't know was missed by it, or ended since the list: read it again."""
-        if listed.ref in self._engine.seen.index.work:
-            return listed
-        try:
-            work = Work.read(await self._kube.get(DELEGATIONS, listed.ref.namespace, listed.ref.name))
-        except NotFound:
-            return None
-        return work if work.phase in LIVE else None
-
-    async def _resync(self, result: Result) -> None:
-        """Agents and rows as they are, whatever the watches said (a silent one shows here)."""
-        try:
-            agents, version = await self._all(AGENTS)
-            rows, _ = await self._all(SUBSCRIPTIONS)
-            read = _read_each(AgentRecord.read, agents, result), version, _read_each(Row.read, rows, result)
-            self._engine.seen.resync(*read)
-            await self._engine.agents.remove_dead_gateways(self._namespace)
-        except KubeError as error:
-            result.errors += 1
-            log.warning("sweep could not list agents, sessions and gateways", error=error.message)
+        """A listed delegation; one that the watch doesn't know was missed by it, or has ended since the list."""
+        known = self._engine.seen.index.work.get(listed.ref)
+        if known is None or older(known.version, listed.version):
+            self._engine.seen.saw_work(listed)
+        return self._engine.seen.index.work.get(listed.ref)
 
     async def _all(self, collection: Collection) -> tuple[list[Json], str]:
         """Every object, and the resourceVersion at which that was so."""

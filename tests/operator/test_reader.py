@@ -148,12 +148,33 @@ async def test_a_lost_place_lists_again_and_tells_what_is_missing_as_deleted(gon
     assert asked == ["list", "watch from 5", "list", "watch from 20"]
 
 
-@pytest.mark.parametrize("broken", [[error(500)], Unreachable("down")], ids=["ERROR event", "no connection"])
-async def test_a_server_error_is_lost_contact_until_the_watch_is_back(broken: Lines | KubeError) -> None:
-    """500 or no connection: `lost`, a pause, then the watch again from the same place, `synced` once it stands."""
-    told, asked = await told_by(FIRST, broken, [event("DELETED", thing("a", 7))])
+async def test_a_broken_connection_is_lost_contact_until_the_watch_is_back() -> None:
+    """`lost`, a pause, then the watch again from the same place, `synced` once it stands."""
+    told, asked = await told_by(FIRST, Unreachable("down"), [event("DELETED", thing("a", 7))])
     assert told == ["changed a@1", "changed b@2", "synced", "lost", "synced", "deleted a"]
     assert asked[:3] == ["list", "watch from 5", "watch from 5"]
+
+
+async def test_an_error_event_is_lost_contact_until_a_new_list() -> None:
+    """500 in a watch: the place itself may be what is wrong, so it is not tried again (fault 11)."""
+    told, asked = await told_by(FIRST, [error(500)], listing(9, thing("b", 2)))
+    assert told == ["changed a@1", "changed b@2", "synced", "lost", "deleted a", "synced"]
+    assert asked[:3] == ["list", "watch from 5", "list"]
+
+
+async def test_a_list_that_breaks_off_forgets_nothing_it_told() -> None:
+    """What the first page told is told as deleted when the next list lacks it."""
+    first = listing(5, thing("a", 1))
+    first["metadata"]["continue"] = "more"
+    told, _ = await told_by(first, Unreachable("down"), listing(9, thing("b", 2)))
+    assert told == ["changed a@1", "changed b@2", "deleted a", "synced"]
+
+
+async def test_thousands_of_failures_are_outlived() -> None:
+    """However often the server is not there, the reader goes on, and is there when it is back."""
+    told, asked = await told_by(*[Unreachable("down")] * 1100, FIRST)
+    assert told == ["changed a@1", "changed b@2", "synced"]
+    assert asked.count("list") == 1101
 
 
 async def test_a_list_that_fails_is_tried_again() -> None:

@@ -26,6 +26,10 @@ LONG_STEP = 40.0
 """Seconds of one step of the clock: gateways renew after each, well within staleAfterSeconds (45)."""
 
 
+SIGHT_SECONDS = 1
+"""From an operator's start until a gateway renews its Lease before its eyes."""
+
+
 class World:
     """A namespace, an operator that may be stopped and started, and gateways played by the test."""
 
@@ -51,6 +55,8 @@ class World:
         if self._task.done():
             await self._task
         await ready
+        # A Lease that was there before counts once it moves before the operator's eyes.
+        await self.pass_time(SIGHT_SECONDS)
 
     async def stop(self) -> None:
         """End it as a crash would, between two of its steps."""

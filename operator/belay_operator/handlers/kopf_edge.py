@@ -20,6 +20,8 @@ from belay_kube.clock import Clock
 
 log = structlog.get_logger(__name__)
 
+_IDENTITY: Any = "belay"
+"""kopf asks for one although peering is off."""
 _TICK_SECONDS = 1.0
 """How often the timer asks whether a sweep is due; asking costs nothing and writes nothing."""
 
@@ -58,7 +60,7 @@ class KopfEdge:
             await asyncio.wait({done}, timeout=10)
 
     def _thread(self, done: "asyncio.Future[None]") -> None:
-        error: BaseException | None = None
+        error: BaseException | None = RuntimeError("kopf ended without a word")
         try:
             asyncio.run(
                 kopf.operator(
@@ -67,12 +69,14 @@ class KopfEdge:
                     standalone=True,
                     clusterwide=True,
                     stop_flag=self._stop,
-                    identity=kopf_identity(),
+                    identity=_IDENTITY,
                 )
             )
-        except Exception as failure:  # noqa: BLE001 - handed over to the loop that waits for it
-            error = failure
-        self._home.call_soon_threadsafe(_finish, done, error)
+            error = None
+        except BaseException as failure:  # noqa: BLE001 - handed over to the loop that waits for it
+            error = failure if isinstance(failure, Exception) else RuntimeError(f"kopf ended: {failure!r}")
+        finally:
+            self._home.call_soon_threadsafe(_finish, done, error)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -127,11 +131,6 @@ def _finish(done: "asyncio.Future[None]", error: BaseException | None) -> None:
         done.set_exception(error)
     else:
         done.set_result(None)
-
-
-def kopf_identity() -> Any:
-    """kopf asks for one although peering is off."""
-    return "belay"
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -6,7 +6,7 @@ import structlog
 
 from belay_kube.client import Json
 from belay_operator.metrics import Metrics
-from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of
+from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of, version_of
 from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
@@ -43,32 +43,43 @@ class EngineSink:
 
     def synced(self) -> None:
         """Contact: if that ends a blind time, everything is looked at again."""
-        if self._seen.presence.contact(self._name):
-            self._seen.sighted()
+        self._seen.found_contact(self._name)
 
     def lost(self) -> None:
         """No contact."""
-        self._seen.presence.contact_lost(self._name)
+        self._seen.lost_contact(self._name)
 
 
 def agents(seen: Seen, metrics: Metrics) -> EngineSink:
     """Agents, as kopf tells of them."""
     return EngineSink(
-        "agents", seen, metrics, lambda o: seen.saw_agent(AgentRecord.read(o)), lambda o: seen.gone_agent(ref_of(o))
+        "agents",
+        seen,
+        metrics,
+        lambda o: seen.saw_agent(AgentRecord.read(o)),
+        lambda o: seen.gone_agent(ref_of(o), version_of(o)),
     )
 
 
 def delegations(seen: Seen, metrics: Metrics) -> EngineSink:
     """Unfinished delegations; one that leaves the selection has ended."""
     return EngineSink(
-        "delegations", seen, metrics, lambda o: seen.saw_work(Work.read(o)), lambda o: seen.gone_work(ref_of(o))
+        "delegations",
+        seen,
+        metrics,
+        lambda o: seen.saw_work(Work.read(o)),
+        lambda o: seen.gone_work(ref_of(o), version_of(o)),
     )
 
 
 def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink:
     """Rows of sessions."""
     return EngineSink(
-        "subscriptions", seen, metrics, lambda o: seen.saw_row(Row.read(o)), lambda o: seen.gone_row(ref_of(o))
+        "subscriptions",
+        seen,
+        metrics,
+        lambda o: seen.saw_row(Row.read(o)),
+        lambda o: seen.gone_row(ref_of(o), version_of(o)),
     )
 
 

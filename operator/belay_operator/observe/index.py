@@ -1,6 +1,6 @@
 """The index: every Agent, row and unfinished delegation that was seen, by agent; a newer view replaces an older one."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
 from belay_api.names import Ref
@@ -13,6 +13,8 @@ class Index:
     """What was seen; records are replaced whole, so readers may keep one."""
 
     def __init__(self, times: Times) -> None:
+        self.changes = 0
+        """Counts what was seen of Agents and rows, so that who gathers them knows when to do so again."""
         self.times = times
         """Times where the agent says nothing: environment and DelegationSweeper over the defaults (S5)."""
         self.agents: dict[Ref, AgentRecord] = {}
@@ -20,6 +22,7 @@ class Index:
         self._by_agent: defaultdict[Ref, dict[Phase, dict[Ref, Work]]] = defaultdict(dict)
         self._rows: defaultdict[Ref, dict[Ref, Row]] = defaultdict(dict)
         self._agent_of_row: dict[Ref, Ref] = {}
+        self._gone = {kind: Graves() for kind in ("agent", "work", "row")}
 
     def times_of(self, agent: Ref) -> Times:
         """Times in force for an agent, also for one that isn't there."""
@@ -28,25 +31,44 @@ class Index:
 
     def put_agent(self, record: AgentRecord) -> bool:
         """Whether the view is newer than the one held (a write's answer may overtake the watch)."""
+        self.changes += 1
         old = self.agents.get(record.ref)
-        if old and old.uid == record.uid and _older(record.version, old.version):
+        if self._gone["agent"].holds(record.ref, record.version) or (old and older(record.version, old.version)):
             return False
         self.agents[record.ref] = record
         return True
 
+    def drop_agent(self, ref: Ref, version: str | None = None) -> AgentRecord | None:
+        """Let an Agent go that was deleted at `version`; returns what was held, None if a newer one of that name is."""
+        self.changes += 1
+        old = self.agents.get(ref)
+        if old and version and older(version, old.version):
+            return None
+        self._gone["agent"].bury(ref, version or (old.version if old else None))
+        return self.agents.pop(ref, None)
+
     def put_work(self, work: Work) -> Work | None:
         """Hold `work` unless a newer view is held; terminal work is let go. Returns what was held before."""
         old = self.work.get(work.ref)
-        if old and old.uid == work.uid and _older(work.version, old.version):
+        if self._gone["work"].holds(work.ref, work.version) or (old and older(work.version, old.version)):
             return old
-        self.drop_work(work.ref)
-        if work.phase in LIVE:
+        self._forget_work(work.ref)
+        if work.phase not in LIVE:
+            self._gone["work"].bury(work.ref, work.version)
+        else:
             self.work[work.ref] = work
             self._by_agent[work.agent].setdefault(work.phase, {})[work.ref] = work
         return old
 
-    def drop_work(self, ref: Ref) -> Work | None:
-        """Let a delegation go; returns what was held."""
+    def drop_work(self, ref: Ref, version: str | None = None) -> Work | None:
+        """Let a delegation go that ended at `version`; returns what was held, None if a newer one of that name is."""
+        old = self.work.get(ref)
+        if old and version and older(version, old.version):
+            return None
+        self._gone["work"].bury(ref, version or (old.version if old else None))
+        return self._forget_work(ref)
+
+    def _forget_work(self, ref: Ref) -> Work | None:
         old = self.work.pop(ref, None)
         if old:
             self._by_agent[old.agent][old.phase].pop(ref, None)
@@ -63,9 +85,10 @@ class Index:
         return sum(len(held.get(phase, ())) for phase in phases) if held else 0
 
     def put_row(self, row: Row) -> None:
-        """Hold a row unless a newer view is held."""
-        old = self._rows[row.agent].get(row.ref)
-        if not (old and old.uid == row.uid and _older(row.version, old.version)):
+        """Hold a row unless a newer view is held, or it is known to be gone."""
+        self.changes += 1
+        old = self.row(row.ref)
+        if not (self._gone["row"].holds(row.ref, row.version) or (old and older(row.version, old.version))):
             self._rows[row.agent][row.ref] = row
             self._agent_of_row[row.ref] = row.agent
 
@@ -74,10 +97,19 @@ class Index:
         agent = self._agent_of_row.get(ref)
         return self._rows[agent].get(ref) if agent else None
 
-    def drop_row(self, ref: Ref) -> Row | None:
-        """Let a row go; returns what was held."""
+    def drop_row(self, ref: Ref, version: str | None = None) -> Row | None:
+        """Let a row go that was deleted at `version`; returns what was held, None if a newer one of that name is."""
+        self.changes += 1
+        old = self.row(ref)
+        if old and version and older(version, old.version):
+            return None
+        self._gone["row"].bury(ref, version or (old.version if old else None))
         agent = self._agent_of_row.pop(ref, None)
         return self._rows[agent].pop(ref, None) if agent else None
+
+    def row_refs(self) -> set[Ref]:
+        """Every row that is held."""
+        return set(self._agent_of_row)
 
     def rows_of(self, agent: Ref) -> list[Row]:
         """Rows of an agent."""
@@ -100,6 +132,33 @@ class Index:
         return agent not in self.agents and agent not in self._rows and agent not in self._by_agent
 
 
-def _older(version: str, than: str) -> bool:
-    """Resource versions of one kind are comparable integers since Kubernetes 1.35."""
+class Graves:
+    """What ended, and at which version: word of it that comes late must not bring it back.
+
+    Bounded: the oldest are forgotten, long after the last word of them can have been on its way.
+    """
+
+    _MOST = 20_000
+
+    def __init__(self) -> None:
+        self._versions: OrderedDict[Ref, str] = OrderedDict()
+
+    def bury(self, ref: Ref, version: str | None) -> None:
+        """`ref` ended at `version`; None: nothing is known of it."""
+        if version is None:
+            return
+        self._versions[ref] = version
+        self._versions.move_to_end(ref)
+        if len(self._versions) > self._MOST:
+            self._versions.popitem(last=False)
+
+    def holds(self, ref: Ref, version: str) -> bool:
+        """Whether `ref` had ended by `version`; a later one is another object of that name."""
+        buried = self._versions.get(ref)
+        return buried is not None and not older(buried, version)
+
+
+def older(version: str, than: str) -> bool:
+    """Whether one resource version is before another. They are etcd's revisions, and grow over all objects; that they
+    may be compared is promised since Kubernetes 1.35 and has been so in every release before."""
     return int(version) < int(than)

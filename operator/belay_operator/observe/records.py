@@ -22,6 +22,12 @@ def ref_of(obj: Mapping[str, Any]) -> Ref:
     return Ref(meta.get("namespace", ""), meta["name"])
 
 
+def version_of(obj: Mapping[str, Any]) -> str | None:
+    """The resourceVersion of an object, or of the event that says it is gone."""
+    version: str | None = obj["metadata"].get("resourceVersion")
+    return version
+
+
 @dataclass(slots=True)
 class Work:
     """A delegation that isn't terminal."""

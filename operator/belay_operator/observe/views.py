@@ -14,6 +14,10 @@ from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
 from belay_operator.observe.records import Row
 
+_WAS_LIVE = frozenset({SubscriptionPhase.DISCONNECTED, SubscriptionPhase.EXPIRED})
+_KEEP_SECONDS = 0.05
+"""How long a view serves when nothing of its agent was seen to change: a burst asks for it thousands of times."""
+
 
 class Gatherer:
     """Reads index, presence and clock; remembers since when each agent is offline."""
@@ -23,9 +27,19 @@ class Gatherer:
         self._presence = presence
         self._clock = clock
         self._offline_since: dict[Ref, datetime] = {}
+        self._views: dict[Ref, tuple[float, tuple[int, int], AgentView]] = {}
 
     def view(self, agent: Ref) -> AgentView:
         """The agent as it is seen now."""
+        now, seen = self._clock.monotonic(), (self._index.changes, self._presence.changes)
+        kept = self._views.get(agent)
+        if kept and kept[1] == seen and now - kept[0] < _KEEP_SECONDS:
+            return kept[2]
+        view = self._gather(agent)
+        self._views[agent] = (now, seen, view)
+        return view
+
+    def _gather(self, agent: Ref) -> AgentView:
         record = self._index.agents.get(agent)
         times = self._index.times_of(agent)
         sessions = self._sessions(agent)
@@ -35,8 +49,8 @@ class Gatherer:
             "times": times,
             "sessions": sessions,
             "offline_since": offline,
-            "blind": self._presence.blind(),
-            "sighted_since": self._presence.sighted_since(),
+            "blind": self._presence.blind(times.stale_after),
+            "sighted_since": self._presence.sighted_since(times.stale_after),
         }
         if record is None:
             return AgentView(exists=False, **common)  # type: ignore[arg-type]
@@ -49,15 +63,18 @@ class Gatherer:
             **common,  # type: ignore[arg-type]
         )
 
-    def row_facts(self, row: Row) -> RowFacts:
-        """A row with what is known around it."""
-        dead = row.phase is not SubscriptionPhase.LIVE
-        return RowFacts(
-            row=row,
-            stale_in=self._presence.stale_in(row, self._index.times_of(row.agent)),
-            released=self._presence.released(row.holder),
-            holds_work=dead and row.session in self._wanted(row.agent),
-        )
+    def row_facts(self, agent: Ref) -> list[RowFacts]:
+        """Each row of an agent with what is known around it."""
+        times, wanted = self._index.times_of(agent), self._wanted(agent)
+        return [
+            RowFacts(
+                row=row,
+                stale_in=self._presence.stale_in(row, times),
+                released=self._presence.released(row.holder),
+                holds_work=row.session in wanted,
+            )
+            for row in self._index.rows_of(agent)
+        ]
 
     def tidy(self, agent: Ref) -> None:
         """Forget what nothing needs any more."""
@@ -65,6 +82,7 @@ class Gatherer:
             self._presence.forget_missing(agent, self._wanted(agent))
         if self._index.prune(agent):
             self._offline_since.pop(agent, None)
+            self._views.pop(agent, None)
 
     def _wanted(self, agent: Ref) -> set[str]:
         """Sessions that hold or are addressed by unfinished work."""
@@ -77,14 +95,14 @@ class Gatherer:
     def _session(self, row: Row) -> SessionView:
         now = self._clock.now()
         if row.phase is SubscriptionPhase.LIVE:
-            stale_in = self._presence.stale_in(row, self._index.times_of(row.agent))
-            if stale_in > 0 or self._presence.blind():
+            times = self._index.times_of(row.agent)
+            stale_in = self._presence.stale_in(row, times)
+            if stale_in > 0 or self._presence.blind(times.stale_after):
                 return SessionView(live=not self._presence.released(row.holder), lost_at=now)
             # Not yet marked: lost when it turned stale. A disconnectedTime in it is that of an earlier loss.
             return SessionView(live=False, lost_at=now + timedelta(seconds=stale_in))
         left = row.reason == SubscriptionReason.GOODBYE
-        lost = row.disconnected or self._presence.missing(row.agent).get(row.session, now)
-        return SessionView(live=False, lost_at=lost, left=left)
+        return SessionView(live=False, lost_at=self._presence.dead_since(row), left=left)
 
     def _offline(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime | None:
         """Since when no session is live: as its status says, else when the last session was lost, else now."""
@@ -93,7 +111,8 @@ class Gatherer:
             return None
         since = self._offline_since.get(agent) or self._first_noticed(agent, sessions)
         # A session that came and went between two looks counts as well: each drop has its own grace (G6).
-        drops = [row.disconnected for row in self._index.rows_of(agent) if row.disconnected]
+        rows = self._index.rows_of(agent)
+        drops = [self._presence.dead_since(row) for row in rows if row.phase in _WAS_LIVE]
         self._offline_since[agent] = max([since, *drops])
         return self._offline_since[agent]
 
