@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,8 @@ class Runner:
     stop: Stop
     most: int = 1
     once: bool = False
+    show: Callable[[bytes], None] = lambda _: None
+    """Gets what the commands print to standard error; must not block."""
 
     async def run(self) -> None:
         """Work until asked to stop, or after one delegation with `once`. Raises ChannelEnded."""
@@ -131,41 +133,46 @@ class Runner:
         told = asyncio.create_task(reporter.run())
         try:
             known = environment(work.dispatch, os.environ)
-            execution = await Execution.start(self.command, work.prompt, known, self.clock, reporter)
+            execution = await Execution.start(self.command, work.prompt, known, self.clock, reporter, self.show)
         except (OSError, ValueError) as error:
-            await self._report(work, f"the command could not be started: {error}")
+            ended = await self._report(work, f"the command could not be started: {error}")
         else:
             log.info("started", delegation=work.name, attempt=work.attempt)
-            await self._follow(work, execution)
+            ended = await self._follow(work, execution)
         finally:
             told.cancel()
+        if work.cancelled.is_set() and not ended:
+            await self._acknowledge(work)
 
-    async def _follow(self, work: Work, execution: Execution) -> None:
-        """Wait for the command's end, the server's cancel, or the wish to stop."""
+    async def _follow(self, work: Work, execution: Execution) -> bool:
+        """Wait for the command's end, the server's cancel, or the wish to stop; whether its end was told."""
+        ended = False
         try:
             outcome = await _first(execution.wait(), work.cancelled.wait(), self.stop.asked.wait())
             if isinstance(outcome, Ended) and not work.cancelled.is_set():
-                await self._report(work, outcome)
+                ended = await self._report(work, outcome)
             else:
                 await _first(execution.end(), self._kill_at_once(execution))
         finally:
             await execution.end(kill_after=0.0)
-        if work.cancelled.is_set():
-            await self._acknowledge(work)
+        return ended
 
     async def _kill_at_once(self, execution: Execution) -> None:
         await self.stop.at_once.wait()
         await execution.end(kill_after=0.0)
 
-    async def _report(self, work: Work, outcome: Ended | str) -> None:
+    async def _report(self, work: Work, outcome: Ended | str) -> bool:
+        """Tell how it ended; whether the server took it."""
         failure = outcome if isinstance(outcome, str) else outcome.failure()
         text = outcome.text if isinstance(outcome, Ended) else ""
         try:
             await self._unless_stopped(_tell_end(work, failure, text))
         except ChannelError as error:
             log.warning("the end could not be told", delegation=work.name, error=str(error))
-        else:
+            return False
+        if work.over:
             log.info("finished", delegation=work.name, attempt=work.attempt, failure=failure)
+        return work.over
 
     async def _acknowledge(self, work: Work) -> None:
         why: Cancel = await work.cancelled.wait()

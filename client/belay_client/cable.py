@@ -31,6 +31,10 @@ log = structlog.get_logger(__name__)
 SILENCE_SECONDS = 4 * PING_SECONDS
 """Without any frame for so long, four pings, the connection is taken for dead."""
 HANDSHAKE_SECONDS = 10.0
+ATTACH_SECONDS = 30.0
+"""How long the subscription's confirmation is waited for, and from there the answer to `resume`."""
+ANSWER_SECONDS = 60.0
+"""How long an action's answer is waited for on one connection. Pings set the pace at which these two are looked at."""
 _MAX_INBOUND_BYTES = 4 << 20
 """A prompt of 64 KiB with all its inputs, escaped as JSON, is less."""
 _RETRIED_CODES = frozenset({ErrorCode.UNAVAILABLE})
@@ -64,24 +68,24 @@ class Cable:
         """Send one action. Raises ResultTooLarge, before anything is sent, when it does not fit a frame."""
         await self._transmit(encode(self._identifier, action))
 
-    async def receive(self) -> AnyMessage:
-        """The next message to this subscription; what is of no known kind is passed over."""
-        while True:
-            frame = await self._frame()
-            if frame.type is None and frame.identifier == self._identifier:
-                message = read_message(frame.message)
-                if message is not None:
-                    return message
+    async def receive(self) -> AnyMessage | None:
+        """The next message to this subscription; None for any other sign of life, pings above all."""
+        frame = await self._frame()
+        if frame.type is None and frame.identifier == self._identifier:
+            return read_message(frame.message)
+        return None
 
     async def _subscribe(self) -> None:
-        await self._expect("welcome")
+        until = self._clock.monotonic() + ATTACH_SECONDS
+        await self._expect("welcome", until)
         command = Command(command="subscribe", identifier=self._identifier)
         await self._transmit(json.dumps(command.wire(), ensure_ascii=False))
-        await self._expect("confirm_subscription")
+        await self._expect("confirm_subscription", until)
 
-    async def _expect(self, kind: str) -> None:
+    async def _expect(self, kind: str, until: float) -> None:
         while (await self._frame()).type != kind:
-            pass
+            if self._clock.monotonic() >= until:
+                raise Unreachable(f"the gateway at {self._gateway} sent no {kind} within {ATTACH_SECONDS:.0f} seconds")
 
     async def _transmit(self, text: str) -> None:
         try:
@@ -90,7 +94,7 @@ class Cable:
             raise Unreachable(f"the connection to {self._gateway} broke off") from error
 
     async def _frame(self) -> ServerFrame:
-        """The next frame but for pings, which only show that the other side lives."""
+        """The next frame of the cable's; pings are some, they show that the other side lives."""
         while True:
             text = await self._text()
             try:
@@ -99,8 +103,7 @@ class Cable:
                 log.warning("frame passed over: not one of the cable's", start=text[:80])
                 continue
             self._raise_for(frame)
-            if frame.type != "ping":
-                return frame
+            return frame
 
     def _raise_for(self, frame: ServerFrame) -> None:
         if frame.type == "disconnect":

@@ -4,27 +4,31 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from belay_api.frames import Ack, Action
+from belay_api.frames import Accept, Ack, Action
 from belay_api.frames import Error as ErrorFrame
-from belay_client.cable import Cable, encode
+from belay_client.cable import ANSWER_SECONDS, Cable, encode
 from belay_client.errors import Refused, Unreachable
+from belay_kube.clock import Clock
 
 _WIDEST_IDENTIFIER = "-" * 512
 
 
 @dataclass(eq=False)
 class Call:
-    """One action, the cable it last went out on, and its answer."""
+    """One action, the cable it last went out on and when, and its answer."""
 
     action: Action
     answer: asyncio.Future[Ack] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     sent_on: Cable | None = None
+    sent_at: float = 0.0
+    """In the clock's monotonic seconds."""
 
 
 class Calls:
     """The actions of one session. They go out once a cable is open, that is after its `resume` was answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._waiting: dict[int, Call] = {}
         self._last_ref = 0
         self._cable: Cable | None = None
@@ -63,6 +67,14 @@ class Calls:
         """Whether actions go out at once."""
         return self._cable is not None
 
+    def sent(self, kind: type[Accept], name: str, attempt: int) -> bool:
+        """Whether such an action has gone out, on any cable, and has no answer yet: it may have been carried out."""
+        return any(
+            isinstance(call.action, kind) and (call.action.name, call.action.attempt) == (name, attempt)
+            for call in self._waiting.values()
+            if call.sent_on is not None
+        )
+
     def use(self, cable: Cable) -> None:
         """Send on `cable` from now on; follow it by `flush`."""
         self._cable = cable
@@ -75,11 +87,19 @@ class Calls:
                 return
             if call.sent_on is cable or call.answer.done():
                 continue
-            call.sent_on = cable
+            call.sent_on, call.sent_at = cable, self._clock.monotonic()
             try:
                 await cable.send(call.action)
             except Unreachable:
                 return  # the reader notices too, and the next cable takes it up
+
+    def overdue(self) -> str | None:
+        """The name of an action that this cable brings no answer to."""
+        late = self._clock.monotonic() - ANSWER_SECONDS
+        for call in self._waiting.values():
+            if call.sent_on is not None and call.sent_on is self._cable and call.sent_at <= late:
+                return type(call.action).__name__
+        return None
 
     def close(self) -> None:
         """The cable broke: keep what has no answer for the next."""

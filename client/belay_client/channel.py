@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from belay_api.frames import Ack, Action, Dispatch, ErrorCode, Goodbye
+from belay_api.frames import Accept, Ack, Action, Dispatch, ErrorCode, Goodbye
 from belay_api.reasons import Reason
 from belay_client.backoff import Backoff
 from belay_client.endpoint import Token, cable_url
@@ -130,24 +130,47 @@ class AgentChannel:
     # --- what offers and work ask for (belay_client.work.Holder) ---------------------------------------------------
 
     async def take(self, dispatch: Dispatch) -> Work | None:
-        """Accept an offer; None when it can't be had (any more), or is held already."""
+        """Accept an offer; None when it can't be had (any more), or is held already.
+
+        Cancelled once the server was asked, the answer is waited for beside, and the work is given back.
+        """
         held, work = self._session.held, Work(dispatch, self)
         if work.key in held or len(held) >= MAX_HELD:
             return None
         held.add(work)
+        asking = asyncio.create_task(self._ask_for(work))
         try:
-            await self._session.insist(accept_of(dispatch))
+            ours = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if not self._session.calls.sent(Accept, *work.key):
+                asking.cancel()
+            self._session.spawn(self._give_back(work, asking))
+            raise
+        if ours and self._heart:
+            self._heart.start(work)
+        return work if ours else None
+
+    async def _ask_for(self, work: Work) -> bool:
+        """Whether the server gave it to us; if not, it is held no more."""
+        try:
+            await self._session.insist(accept_of(work.dispatch))
         except BaseException as error:
-            held.remove(work)
+            self._session.held.remove(work)
             if work.cancelled.proof_wanted:
                 self._session.acknowledge(*work.key)
             if isinstance(error, WorkOver) or (isinstance(error, Refused) and error.code in _LOST):
-                return None
+                return False
             raise
         work.accepted = True
-        if self._heart:
-            self._heart.start(work)
-        return work
+        return True
+
+    async def _give_back(self, work: Work, asking: "asyncio.Task[bool]") -> None:
+        """Once it is ours, fail it, or acknowledge its cancel, so that nobody waits for it."""
+        with suppress(asyncio.CancelledError):
+            if await asking:
+                with suppress(Refused, WorkOver):
+                    await work.fail("the agent gave it up before it began")
+                await work.acknowledge_cancel()
 
     async def act(self, work: Work, action: Action) -> Ack:
         """Carry out one action; an answer that the work isn't ours tells it to stop."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,11 @@ from belay_client.command import check_command
 from belay_client.console import EXIT_INTERRUPTED, log_to_stderr
 from belay_client.endpoint import Token
 from belay_client.errors import UsageError
+from belay_client.relay import Relay
 from belay_kube.clock import SystemClock
 
+LAST_WORDS_SECONDS = 2.0
+"""How long the end of the log may take to be read."""
 _EXEC = (
     "Command that /bin/sh runs for each delegation: the prompt is its standard input, its standard output the result; "
     "a line `::progress 40 text` reports progress."
@@ -60,14 +64,18 @@ def agent_run(
         beat=not no_heartbeat,
         keep_trying=retry,
     )
-    log_to_stderr(verbose=True)
-    return asyncio.run(_run(channel, command, most, once))
+    relay = Relay(sys.stderr.fileno())
+    log_to_stderr(verbose=True, write=relay.write)
+    try:
+        return asyncio.run(_run(Runner(channel, command, SystemClock(), Stop(), most, once, relay.write)))
+    finally:
+        relay.flush(LAST_WORDS_SECONDS)
 
 
-async def _run(channel: AgentChannel, command: str, most: int, once: bool) -> int:
-    stop = Stop()
+async def _run(runner: Runner) -> int:
+    stop = runner.stop
     stop.listen()
-    await run_until_stopped(Runner(channel, command, SystemClock(), stop, most, once))
+    await run_until_stopped(runner)
     return EXIT_INTERRUPTED if stop.signal is signal.SIGINT else 0
 
 

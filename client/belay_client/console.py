@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -12,8 +13,8 @@ EXIT_INTERRUPTED = 130
 """As a shell has it for what Ctrl-C ended."""
 
 
-def log_to_stderr(*, verbose: bool) -> None:
-    """Send log lines to standard error, only warnings unless `verbose`; in colour on a terminal."""
+def log_to_stderr(*, verbose: bool, write: Callable[[bytes], None] | None = None) -> None:
+    """Send log lines to standard error, by `write` if given; only warnings unless `verbose`; coloured for a tty."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -21,7 +22,7 @@ def log_to_stderr(*, verbose: bool) -> None:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
-        logger_factory=_StderrLogger,
+        logger_factory=lambda *_: _StderrLogger(write),
         cache_logger_on_first_use=False,
     )
 
@@ -29,11 +30,14 @@ def log_to_stderr(*, verbose: bool) -> None:
 class _StderrLogger:
     """Writes to standard error as it is now. That nobody reads it any more must not end what is being logged."""
 
-    def __init__(self, *_: object) -> None:
-        """Take no arguments of `get_logger`."""
+    def __init__(self, write: Callable[[bytes], None] | None) -> None:
+        self._write = write
 
     def msg(self, message: str) -> None:
         """Write one line."""
+        if self._write:
+            self._write(f"{message}\n".encode(errors="replace"))
+            return
         with suppress(OSError, ValueError):
             print(message, file=sys.stderr, flush=True)
 

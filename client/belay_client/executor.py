@@ -3,9 +3,7 @@
 import asyncio
 import re
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,8 +45,9 @@ class Ended:
 class Execution(asyncio.SubprocessProtocol):
     """A running command, the leader of its own session and process group."""
 
-    def __init__(self, clock: Clock, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(self, clock: Clock, on_progress: Callable[[Progress], None], show: Callable[[bytes], None]) -> None:
         self._clock = clock
+        self._show = show
         self._on_progress = on_progress
         self._output, self._tail = Output(), Tail()
         self._exited = asyncio.Event()
@@ -64,11 +63,15 @@ class Execution(asyncio.SubprocessProtocol):
         environment: Mapping[str, str],
         clock: Clock,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        show: Callable[[bytes], None] = lambda _: None,
     ) -> Self:
-        """Start `/bin/sh -c command`. Raises OSError or ValueError for an environment no process can have."""
+        """Start `/bin/sh -c command`; `show` gets its standard error, and must not block.
+
+        Raises OSError or ValueError for an environment no process can have.
+        """
         loop = asyncio.get_running_loop()
         transport, self = await loop.subprocess_exec(
-            lambda: cls(clock, on_progress),
+            lambda: cls(clock, on_progress, show),
             SHELL,
             "-c",
             _WHEN_TOLD,
@@ -127,7 +130,7 @@ class Execution(asyncio.SubprocessProtocol):
         """It printed something; its errors are also shown."""
         if fd == _STDERR:
             self._tail.feed(data)
-            _show(data)
+            self._show(data)
             return
         for progress in self._output.feed(data):
             self._on_progress(progress)
@@ -140,12 +143,6 @@ class Execution(asyncio.SubprocessProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's signature
         """The leader ended, and nobody holds its pipes any more."""
         self._drained.set()
-
-
-def _show(data: bytes) -> None:
-    with suppress(OSError, ValueError):
-        sys.stderr.buffer.write(data)
-        sys.stderr.buffer.flush()
 
 
 def _signal_name(number: int) -> str:

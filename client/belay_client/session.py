@@ -34,7 +34,7 @@ from belay_api.frames import (
 from belay_api.frames import Error as ErrorFrame
 from belay_api.names import parse_ref
 from belay_client.backoff import Backoff
-from belay_client.cable import Cable
+from belay_client.cable import ANSWER_SECONDS, ATTACH_SECONDS, Cable
 from belay_client.calls import Calls
 from belay_client.endpoint import Token, read_token
 from belay_client.errors import ChannelError, Refused, Unreachable, UsageError, WorkOver
@@ -70,7 +70,7 @@ class Session:
         self, url: str, agent: str, token: Token, session_id: str | None, pauses: Pauses, *, keep_trying: bool
     ) -> None:
         self.id = session_id
-        self.calls, self.held, self.offers = Calls(), Held(), Offers()
+        self.calls, self.held, self.offers = Calls(pauses.clock), Held(), Offers()
         self.attached = asyncio.Event()
         """Set once the first resume was answered."""
         self.leaving = False
@@ -106,7 +106,13 @@ class Session:
 
     def acknowledge(self, name: str, attempt: int) -> None:
         """Nothing of a cancelled attempt runs here: say so, beside everything else."""
-        self._spawn(self.insist(Cancelled(name=name, attempt=attempt)))
+        self.spawn(self.insist(Cancelled(name=name, attempt=attempt)))
+
+    def spawn(self, sending: Coroutine[Any, Any, Any]) -> None:
+        """Do it beside everything else; a reader must never wait for a peer that doesn't read."""
+        task = asyncio.create_task(_quietly(sending))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _keep_attached(self, http: aiohttp.ClientSession) -> NoReturn:
         failures, clock = 0, self._pauses.clock
@@ -125,13 +131,25 @@ class Session:
         """Serve one connection until it breaks. Raises Unreachable, ChannelEnded, UsageError."""
         token, identifier = self._current_token(), identifier_text(self._agent, self.id)
         cable = await Cable.open(http, self._url, token, identifier, self._pauses.clock)
+        attached_by = self._pauses.clock.monotonic() + ATTACH_SECONDS
         try:
             while True:
-                self._handle(cable, await cable.receive())
+                message = await cable.receive()
+                if message is not None:
+                    self._handle(cable, message)
+                self._check_answers(attached_by)
         finally:
             self.calls.close()
             self.offers.clear()
             await cable.close()
+
+    def _check_answers(self, attached_by: float) -> None:
+        """A gateway that only pings is no better than none. Raises Unreachable."""
+        if not self.calls.connected and self._pauses.clock.monotonic() >= attached_by:
+            raise Unreachable(f"the gateway did not resume the session within {ATTACH_SECONDS:.0f} seconds")
+        late = self.calls.overdue()
+        if late is not None:
+            raise Unreachable(f"the gateway did not answer {late} within {ANSWER_SECONDS:.0f} seconds")
 
     def _current_token(self) -> str:
         try:
@@ -145,7 +163,7 @@ class Session:
         match message:
             case Attached():
                 self.id = message.session
-                self._spawn(cable.send(self.held.resume()))
+                self.spawn(cable.send(self.held.resume()))
             case Ack() | ErrorFrame() if message.ref == RESUME_REF:
                 self._resumed(cable, message)
             case Ack() | ErrorFrame():
@@ -172,7 +190,7 @@ class Session:
             WorkOver("it ended while this agent was away"),
         )
         self.calls.use(cable)
-        self._spawn(self.calls.flush())
+        self.spawn(self.calls.flush())
         log.info("attached", agent=self._agent, session=self.id, held=len(self.held))
         self.attached.set()
 
@@ -180,12 +198,6 @@ class Session:
         self.offers.revoke((frame.name, frame.attempt))
         if not self.held.cancel(frame):
             self.acknowledge(frame.name, frame.attempt)
-
-    def _spawn(self, sending: Coroutine[Any, Any, Any]) -> None:
-        """Do it beside the reader, which must never wait for a peer that doesn't read."""
-        task = asyncio.create_task(_quietly(sending))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _abandon(self) -> None:
         for task in self._tasks:

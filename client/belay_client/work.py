@@ -6,7 +6,19 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from belay_api.delegation import MAX_TEXT_BYTES, Progress, Result
-from belay_api.frames import Accept, Ack, Action, Cancel, Cancelled, Complete, Dispatch, Fail, Heartbeat, ProgressMade
+from belay_api.frames import (
+    Accept,
+    Ack,
+    Action,
+    Cancel,
+    Cancelled,
+    Complete,
+    Dispatch,
+    ErrorCode,
+    Fail,
+    Heartbeat,
+    ProgressMade,
+)
 from belay_client.errors import Refused, ResultTooLarge, WorkOver
 
 MAX_MESSAGE = 4096
@@ -135,14 +147,31 @@ class Work(Assignment):
         await self._act(ProgressMade(**self._on(), progress=Progress(percent=percent, message=text)))
 
     async def complete(self, text: str | None = None, *, uri: str | None = None) -> None:
-        """Done: the result in words, or the address of a larger one. Raises ResultTooLarge over 64 KiB of UTF-8."""
+        """Done: the result in words, or the address of a larger one.
+
+        Raises ResultTooLarge over 64 KiB of UTF-8: it is still held, and can end with a URI or `fail`. When Refused is
+        raised it was failed with the reason instead, and is held no more.
+        """
         if text is not None and len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
             raise ResultTooLarge("the result is over 64 KiB of UTF-8: write it elsewhere and reply with its URI")
-        await self._finish(Complete(**self._on(), result=Result(text=text, uri=uri)))
+        try:
+            await self._finish(Complete(**self._on(), result=Result(text=text, uri=uri)))
+        except Refused as error:
+            if error.code is ErrorCode.TOO_LARGE:
+                raise ResultTooLarge(f"{error}: write it elsewhere and reply with its URI") from error
+            if not self.cancelled.is_set():
+                with suppress(Refused):  # it is let go all the same
+                    await self.fail(f"the gateway refused the result: {error}")
+            raise
 
     async def fail(self, message: str) -> None:
-        """Given up, with a sentence that says why; cut at 4096 characters."""
-        await self._finish(Fail(**self._on(), message=message[:MAX_MESSAGE] or "no reason given"))
+        """Given up, with a sentence that says why; cut at 4096 characters. It is held no more, also when refused."""
+        try:
+            await self._finish(Fail(**self._on(), message=message[:MAX_MESSAGE] or "no reason given"))
+        except Refused:
+            if not self.cancelled.proof_wanted:
+                self._holder.release(self)
+            raise
 
     async def acknowledge_cancel(self) -> None:
         """The work has really stopped. Sent when the server waits for that word; else it is only let go."""

@@ -96,10 +96,14 @@ class CableServer:
         """HTTP statuses for the next upgrades."""
         self.reject: tuple[str, str] | None = None
         self.disconnect: dict[str, Any] | None = None
+        self.confirms = True
+        """Whether a subscription gets an answer."""
         self.answers: dict[type[Action], Answer] = {}
         self.verdicts: dict[str, ResumeVerdict] = {}
         self.session = "made-up"
         self.sockets: list[Socket] = []
+        """Those that were subscribed."""
+        self.every_socket: list[Socket] = []
         self.tries: list[str] = []
         """The Authorization header of every upgrade that was asked for."""
         self._changed = asyncio.Condition()
@@ -120,6 +124,7 @@ class CableServer:
         ws = web.WebSocketResponse(protocols=(SUBPROTOCOL,), max_msg_size=256 * 1024)
         await ws.prepare(request)
         socket = Socket(ws, self.tries[-1])
+        self.every_socket.append(socket)
         try:
             await self._serve(socket)
         finally:
@@ -144,6 +149,8 @@ class CableServer:
 
     async def _subscribe(self, socket: Socket, identifier: str) -> None:
         socket.identifier = identifier
+        if not self.confirms:
+            return
         if self.reject:
             code, message = self.reject
             await socket.raw(type="reject_subscription", identifier=identifier, reason=code, message=message)

@@ -175,6 +175,19 @@ async def test_nobody_reads_the_log(server: CableServer) -> None:
     assert (await ended(process)).code == 0
 
 
+async def test_log_that_is_read_late_stops_nothing(server: CableServer) -> None:
+    """A full pipe or a paused terminal: the work goes on, and what was left out of the log is said."""
+    command = "head -c 2000000 /dev/zero | tr '\\0' x >&2; echo ok"
+    process = await start("agent", "run", "a", "--exec", command, "--gateway", server.url, "--once", BELAY_TOKEN="s")
+    socket = await server.socket()
+    await socket.dispatch()
+    assert (await socket.wait_for(Complete)).result.text == "ok"
+    said = await ended(process)
+    assert said.code == 0
+    assert "bytes left out" in said.err
+    assert "finished" in said.err
+
+
 async def test_signal_while_waiting_for_a_gateway(server: CableServer) -> None:
     """With --retry and no gateway there is nothing to end: it just exits."""
     server.refuse = [503] * 1000

@@ -5,33 +5,57 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from belay_dev import binaries
 from belay_dev.clock import Deadline, pause
 from belay_dev.stack import clean_environment
+from belay_dev.tools import Tool
 from e2e.conftest import BELAY
 
 SECONDS = 60.0
 
 
+StartDev = Callable[..., "subprocess.Popen[str]"]
+
+
 @pytest.fixture
-def dev() -> Iterator["subprocess.Popen[str]"]:
+def start_dev() -> Iterator[StartDev]:
+    """Starts `belay dev --json` with more flags, as often as it is called."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*flags: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*BELAY, "dev", "--json", "--grace", "5", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def dev(start_dev: StartDev) -> "subprocess.Popen[str]":
     """A started `belay dev --json`."""
-    command = [*BELAY, "dev", "--json", "--grace", "5"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-        start_new_session=True,
-    )
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
+    return start_dev()
+
+
+def kubectl(kubeconfig: object, *args: str, body: str | None = None) -> str:
+    """What kubectl prints, as a person with the printed kubeconfig runs it."""
+    command = [str(binaries.ensure([Tool.KUBECTL])[Tool.KUBECTL]), "--kubeconfig", str(kubeconfig), *args]
+    return subprocess.run(command, input=body, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
 
 
 def ready_line(process: "subprocess.Popen[str]") -> dict[str, object]:
@@ -76,6 +100,20 @@ def test_dev_says_when_ready_and_leaves_nothing(dev: "subprocess.Popen[str]", nu
     while os.path.exists(kubeconfig):
         assert not deadline.passed, kubeconfig
         pause(0.05)
+
+
+def test_dev_keeps_its_state_in_a_data_dir(start_dev: StartDev, tmp_path: Path) -> None:
+    """Stopped with SIGTERM and started again with the same --data-dir: what was created is still there."""
+    agent = {"apiVersion": "belay.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "kept"}, "spec": {}}
+    folder = str(tmp_path / "state")
+    first = start_dev("--data-dir", folder)
+    kubectl(ready_line(first)["kubeconfig"], "apply", "-f", "-", body=json.dumps(agent))
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(SECONDS) == 0
+    second = start_dev("--data-dir", folder)
+    assert kubectl(ready_line(second)["kubeconfig"], "get", "agents", "-o", "name") == "agent.belay.dev/kept\n"
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(SECONDS) == 0
 
 
 def test_dev_on_a_port_in_use_is_one_line() -> None:

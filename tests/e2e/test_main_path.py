@@ -1,7 +1,10 @@
 """The main job on the real thing: every process with its own account, agents as people run them."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from e2e.conftest import Belay, holds
@@ -9,6 +12,21 @@ from e2e.conftest import Belay, holds
 OPERATOR = "system:serviceaccount:belay:belay-operator"
 GATEWAY = "system:serviceaccount:belay:belay-gateway"
 WRITES = {"create", "update", "patch", "delete"}
+
+
+def group_gone(pgid: int) -> bool:
+    """Whether no process of the group is left."""
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def group_in(belay: Belay, file: Path) -> int:
+    """The group of a command that writes `$$` to `file` as its first deed."""
+    belay.until(lambda: file.exists() and file.read_text().endswith("\n"))
+    return int(file.read_text())
 
 
 def requests(belay: Belay) -> Iterator[dict[str, Any]]:
@@ -76,12 +94,15 @@ def test_G1_killed_agent_is_cancelled_with_the_reason(belay: Belay) -> None:
 
 def test_S11_beating_agent_fails_at_its_deadline_and_is_told(belay: Belay) -> None:
     """Work that beats for ever is Failed at its deadline, its process group is ended, and that is acknowledged."""
-    marker = belay.folder / "alive"
-    agent = belay.agent("wedged", f"while :; do date >> {marker}; echo ::progress 1 on; sleep 0.2; done")
+    marker, pid = belay.folder / "alive", belay.folder / "wedged.pid"
+    agent = belay.agent(
+        "wedged", f"echo $$ > {pid}; while :; do date >> {marker}; echo ::progress 1 on; sleep 0.2; done"
+    )
     belay.run("delegate", "wedged", "for ever", "--name", "overdue", "--deadline", "3s")
     status = belay.until_phase("overdue", "Failed", agent)
     assert (status["reason"], status["message"]) == ("DeadlineExceeded", "deadline exceeded by sweeper")
     belay.until(lambda: holds(belay.status("delegation", "overdue"), "CancelAcknowledged"), agent)
+    assert group_gone(group_in(belay, pid))
     size = marker.stat().st_size
     assert belay.run("delegate", "wedged", "again", "--name", "next", "--deadline", "1s", "--wait").returncode == 1
     belay.until(lambda: marker.stat().st_size > size, agent)
@@ -102,12 +123,16 @@ def test_failed_command_says_why(belay: Belay) -> None:
 
 def test_cancel_ends_the_process_and_is_acknowledged(belay: Belay) -> None:
     """`belay cancel` frees the slot at once, and the proof follows when the process group is really gone."""
-    agent = belay.agent("patient", "echo ::progress 5 waiting; sleep 600")
+    pid = belay.folder / "patient.pid"
+    agent = belay.agent("patient", f"echo $$ > {pid}; echo ::progress 5 waiting; sleep 600 & wait")
     belay.run("delegate", "patient", "x", "--name", "unwanted")
     belay.until_phase("unwanted", "InProgress", agent)
+    pgid = group_in(belay, pid)
+    assert not group_gone(pgid)
     assert belay.run("cancel", "unwanted").returncode == 0
     status = belay.until_phase("unwanted", "Cancelled", agent)
     belay.until(lambda: holds(belay.status("delegation", "unwanted"), "CancelAcknowledged"), agent)
+    assert group_gone(pgid)
     assert holds(status, "CancelRequested")
     agent.stop()
 
@@ -131,5 +156,20 @@ def test_G2_gateway_restart_keeps_work(belay: Belay) -> None:
     belay.until(lambda: belay.status("agent", "survivor").get("routable"), agent)
     done.touch()
     status = belay.until_phase("kept", "Completed", agent)
+    assert (status["result"], status["attempt"]) == ({"text": "kept"}, 1)
+    agent.stop()
+
+
+def test_killed_gateway_keeps_work_and_result(belay: Belay) -> None:
+    """A gateway killed with -9 while a command runs: the agent resumes at the next one, and the result counts."""
+    done = belay.folder / "finish-killed"
+    agent = belay.agent("outliver", f"echo ::progress 1 on; until test -e {done}; do sleep 0.1; done; echo kept")
+    belay.run("delegate", "outliver", "x", "--name", "outlived")
+    belay.until(lambda: (belay.status("delegation", "outlived").get("progress") or {}).get("percent") == 1, agent)
+    os.kill(belay.stack.pid("belay-gateway"), signal.SIGKILL)
+    belay.stack.restart_gateway()
+    belay.until(lambda: agent.log.read_text().count("attached ") == 2, agent)
+    done.touch()
+    status = belay.until_phase("outlived", "Completed", agent)
     assert (status["result"], status["attempt"]) == ({"text": "kept"}, 1)
     agent.stop()
