@@ -181,4 +181,21 @@ POLICIES = (
             ),
         ),
     ),
+    Policy(
+        name="belay-agent-owners",
+        promise="Owners may attach as an Agent, so only who may attach to it may name them.",
+        matches=((("CREATE", "UPDATE"), ("agents",)),),
+        variables={
+            "unchanged": "!has(object.spec.owners) || object.spec.owners.size() == 0 || (request.operation == 'UPDATE' "
+            "&& has(oldObject.spec.owners) && object.spec.owners == oldObject.spec.owners)",
+        },
+        checks=(
+            Check(
+                f"variables.unchanged || authorizer.group('{meta.GROUP}').resource('agents').namespace("
+                f"request.namespace).name(object.metadata.name).check('{meta.VERB_ATTACH}').allowed()",
+                f"'spec.owners: ' + {_WHO} + ' lacks the verb {meta.VERB_ATTACH} on agents/' + object.metadata.name + "
+                "' in namespace ' + request.namespace + ', so may not give it to others; ask for a Role with it'",
+            ),
+        ),
+    ),
 )

@@ -114,8 +114,10 @@ class Agents:
             return
         if agent not in index.agents and any(work.reason != Reason.AGENT_NOT_FOUND for work in waiting):
             await self._find(agent)
-        view = self._gatherer.view(agent)
-        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, self._clock.now())
+        view, now = self._gatherer.view(agent), self._clock.now()
+        for until in filter(None, (dispatch.backs_off_until(work, now) for work in waiting)):
+            self._again(agent, (until - now).total_seconds())
+        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, now)
         await self._each(agent, [self._delegations.write(work, change) for work, change in changes])
 
     # --- status ---

@@ -22,9 +22,10 @@ log = structlog.get_logger(__name__)
 _KINDS = ("agents", "agentsubscriptions", "delegations", "delegationsweepers")
 NEEDS = (
     *reading(*_KINDS),
-    *writing_status(*_KINDS),
+    *writing_status("agents", "agentsubscriptions", "delegations"),
     Need("delete", "agentsubscriptions"),
     Need("patch", "delegationsweepers", own_namespace=True),
+    Need("patch", "delegationsweepers", subresource="status", own_namespace=True),
     Need("create", "events", "events.k8s.io"),
     *leases("get", "list", "watch", "create", "patch", "delete"),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from accounts import account, grant, username
 from belay_api.meta import GROUP
+from belay_api.policies import POLICIES
 from belay_api.times import to_wire
 from belay_dev.controlplane import ControlPlane
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube
@@ -195,6 +196,19 @@ async def test_D13_the_verb_delegate_is_needed(alice: Kube, shared: str) -> None
     assert username(shared, "alice") in refusal.value.message
 
 
+async def test_C2_owners_are_named_by_who_may_attach(alice: Kube, admin_kube: Kube, shared: str) -> None:
+    """Owners may attach, so who may only write Agents can't make anybody one; all else of an Agent is open to them."""
+    owners = [{"kind": "User", "name": "mallory"}]
+    with pytest.raises(Forbidden, match="lacks the verb attach on agents/owned"):
+        await alice.create(AGENTS, shared, agent("owned", owners=owners))
+    await admin_kube.create(AGENTS, shared, agent("owned", owners=owners))
+    await alice.patch(AGENTS, shared, "owned", {"spec": {"description": "still theirs"}})
+    for changed in ([*owners, {"kind": "User", "name": "eve"}], [{"kind": "User", "name": "eve"}]):
+        with pytest.raises(Forbidden, match="lacks the verb attach on agents/owned"):
+            await alice.patch(AGENTS, shared, "owned", {"spec": {"owners": changed}})
+    await alice.patch(AGENTS, shared, "owned", {"spec": {"owners": None}})
+
+
 async def test_D13_a_requester_is_the_caller(alice: Kube, shared: str) -> None:
     """A requester that is left out or is the caller is accepted, another one is refused."""
     me = username(shared, "alice")
@@ -281,7 +295,7 @@ async def test_the_policies_fit_the_definitions(admin_kube: Kube, installed: Con
     wanted = "--for=jsonpath={.status.observedGeneration}=1"
     policies = Collection("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
     found = [p for p in (await admin_kube.list(policies))["items"] if p["metadata"]["name"].startswith("belay-")]
-    assert len(found) == 4
+    assert len(found) == len(POLICIES)
     for each in found:
         name = each["metadata"]["name"]
         installed.kubectl("wait", wanted, f"validatingadmissionpolicy/{name}", "--timeout=30s")

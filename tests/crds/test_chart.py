@@ -126,18 +126,18 @@ def test_the_processes_hold_no_other_rights_than_these() -> None:
         "patch belay.dev/delegations/status",
         "create authentication.k8s.io/tokenreviews",
         "create authorization.k8s.io/subjectaccessreviews",
-        *(f"{verb} {group}/events" for verb in ("create", "patch") for group in ("", "events.k8s.io")),
+        "create events.k8s.io/events",
         *(f"{verb} coordination.k8s.io/leases" for verb in ("get", "create", "patch")),
     }
     every = _kinds("agents", "agentsubscriptions", "delegations", "delegationsweepers")
-    leases = ("get", "list", "watch", "create", "update", "patch", "delete")
+    leases = ("get", "list", "watch", "create", "patch", "delete")
     assert _flat("belay-operator") == {
         *(f"{verb} {plural}" for verb in READ for plural in every),
         *(f"patch {plural}/status" for plural in every),
         "delete belay.dev/agentsubscriptions",
         "patch belay.dev/delegationsweepers",
         "create belay.dev/delegationsweepers",
-        *(f"{verb} {group}/events" for verb in ("create", "patch") for group in ("", "events.k8s.io")),
+        "create events.k8s.io/events",
         *(f"{verb} coordination.k8s.io/leases" for verb in leases),
     }
 

@@ -10,8 +10,9 @@ from installation import GATEWAY, NAMESPACE, OPERATOR
 
 PROCESSES = {
     "operator writes statuses anywhere": (OPERATOR, f"patch {GROUP}/delegations/status", "any", True),
-    "operator leads by a lease at home": (OPERATOR, "update coordination.k8s.io/leases", NAMESPACE, True),
+    "operator leads by a lease at home": (OPERATOR, "patch coordination.k8s.io/leases", NAMESPACE, True),
     "operator makes the sweeper at home": (OPERATOR, f"create {GROUP}/delegationsweepers", NAMESPACE, True),
+    "operator has no sweeper elsewhere": (OPERATOR, f"patch {GROUP}/delegationsweepers", "any", False),
     "operator has no leases elsewhere": (OPERATOR, "get coordination.k8s.io/leases", "any", False),
     "operator doesn't change specs": (OPERATOR, f"patch {GROUP}/delegations", "any", False),
     "operator makes no rows": (OPERATOR, f"create {GROUP}/agentsubscriptions", "any", False),

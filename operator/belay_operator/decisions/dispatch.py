@@ -1,7 +1,7 @@
 """Which waiting delegations are offered now, and what the others are told they wait for (DESIGN.md section 5, D4)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from belay_api.agent import Runtime
 from belay_api.reasons import Reason
@@ -19,6 +19,8 @@ def plan(waiting: Sequence[Work], active: int, agent: AgentView, now: datetime) 
     free = max(0, agent.max_active - active)
     changes: list[tuple[Work, Change]] = []
     for work in sorted(waiting, key=_place):
+        if backs_off_until(work, now):
+            continue
         hindrance = _hindrance(work, agent, free)
         if hindrance is None:
             free -= 1
@@ -26,6 +28,14 @@ def plan(waiting: Sequence[Work], active: int, agent: AgentView, now: datetime) 
         elif not (work.has_status and work.reason == hindrance[0]):
             changes.append((work, _waits(work, agent, hindrance, now)))
     return changes
+
+
+def backs_off_until(work: Work, now: datetime) -> datetime | None:
+    """Until when work that nobody accepted is not offered again (retry.backoffSeconds); None: it may be now."""
+    if work.reason != Reason.NOT_ACCEPTED or work.queued is None:
+        return None
+    until = work.queued + timedelta(seconds=work.backoff)
+    return until if now < until else None
 
 
 def _place(work: Work) -> tuple[int, datetime, str]:

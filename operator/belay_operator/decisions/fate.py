@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from belay_api.agent import OnAgentLost, Runtime
 from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat, session_left
+from belay_api.times import to_wire
 from belay_api.transitions import HELD, Phase
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.observe.records import Work
@@ -98,7 +99,8 @@ def unaccepted(work: Work, agent: AgentView, now: datetime) -> Change | None:
     if due is None or now < due or agent.blind:
         return None
     message = f"offered for {work.threshold(agent.times)}s and not accepted"
-    return Change(Phase.QUEUED, Reason.NOT_ACCEPTED, message)
+    # It waits from now on, behind what waited before: one that nobody takes must not hold up the others.
+    return Change(Phase.QUEUED, Reason.NOT_ACCEPTED, message, {"queuedTime": to_wire(now)})
 
 
 CHAIN: tuple[Check, ...] = (overdue, cancel_wanted, agent_deleted, orphaned, silent, unaccepted)

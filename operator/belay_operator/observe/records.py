@@ -51,6 +51,8 @@ class Work:
     deadline_seconds: int | None
     stuck_threshold: int | None
     max_attempts: int
+    backoff: int
+    """Seconds before it is offered again after an attempt that came to nothing."""
     on_agent_lost: OnAgentLost | None
     cancel_wanted: bool
     queued: datetime | None
@@ -85,6 +87,7 @@ class Work:
             deadline_seconds=spec.get("deadlineSeconds"),
             stuck_threshold=spec.get("stuckThresholdSeconds"),
             max_attempts=(spec.get("retry") or {}).get("maxAttempts", 1),
+            backoff=(spec.get("retry") or {}).get("backoffSeconds", 10),
             on_agent_lost=OnAgentLost(lost) if lost else None,
             cancel_wanted=spec.get("desiredState") == "Cancelled",
             queued=from_wire(status.get("queuedTime")),
