@@ -117,6 +117,7 @@ class Dialer:
         self.url = url
         self.http = http
         self._peers: list[Peer] = []
+        self._answering: set[int] = set()
 
     async def dial(self, token: str | None, *, deaf: bool = False, autoping: bool = True, **more: Any) -> Peer:
         """An open socket; `deaf` never reads, without `autoping` it answers no pings."""
@@ -128,7 +129,13 @@ class Dialer:
         )
         peer = Peer(ws, deaf=deaf)
         self._peers.append(peer)
+        if autoping and not deaf and ws._response.connection and ws._response.connection.transport:
+            self._answering.add(ws._response.connection.transport.get_extra_info("sockname")[1])
         return peer
+
+    def answering_ports(self) -> set[int]:
+        """The local ports of the peers that answer pings."""
+        return self._answering
 
     async def hang_up(self) -> None:
         """Close all."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from belay_api.names import subscription_name
 from belay_api.times import to_wire
 from belay_dev.controlplane import ControlPlane
 from belay_gateway.app import GATEWAY, Gateway, create_app
+from belay_gateway.cable import Connection
 from belay_gateway.main import make_runner
 from belay_gateway.settings import Settings
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Collection, Json, Kube
@@ -50,9 +51,20 @@ class Running:
         """Move its clock on in steps, in each of which peers have time to answer pings."""
         assert isinstance(self.clock, FakeClock)
         for _ in range(int(seconds)):
+            before = self._pinged()
             await self.clock.advance(1.0)
-            await asyncio.sleep(0.01)
+            await self._answered(before)
         await self.clock.advance(seconds - int(seconds))
+
+    def _pinged(self) -> dict[Connection, float]:
+        return {connection: connection.ws_pinged for connection in self.gateway.endpoint}
+
+    async def _answered(self, before: dict[Connection, float]) -> None:
+        """Wait until each peer that answers pings has answered those of this second."""
+        ports = self.dialer.answering_ports()
+        asked = [c for c, at in before.items() if c.ws_pinged != at and c.port in ports]
+        with suppress(AssertionError):  # a ping is left out when something more important goes out just then
+            await eventually(lambda: all(c.heard_at() >= c.ws_pinged or not c.is_open for c in asked), timeout=2)
 
 
 @asynccontextmanager

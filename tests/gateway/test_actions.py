@@ -5,9 +5,11 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from belay_api.names import Ref
 from belay_kube.client import AGENTS, DELEGATIONS, EVENTS, Kube
 from belay_kube.errors import Forbidden, Invalid
 from gateway.peer import Peer, identifier
+from gateway.slow import Counted
 from gateway.stage import Running, Stage
 from waiting import eventually
 
@@ -39,6 +41,8 @@ async def test_D4_offer_accept_complete(stage: Stage, gateway: Running) -> None:
     status = await stage.status("d")
     assert (status["phase"], status["reason"], status["result"]) == ("Completed", "Completed", {"text": "done"})
     assert (stage.condition(status, "Finished"), stage.condition(status, "Complete")) == ("True", "True")
+    await stage.offered("later", "a")
+    await peer.hears("dispatch", name="later")  # by then the watch has told what became of the first
     assert not peer.heard("revoked")
     assert not peer.heard("cancel")
 
@@ -282,7 +286,9 @@ async def test_actions_on_one_delegation_keep_their_order(stage: Stage, gateway:
     assert (status["phase"], status["progress"]) == ("Completed", {"percent": 7})
 
 
-async def test_C9_resume_is_authoritative(stage: Stage, gateway: Running, other_gateway: Running) -> None:
+async def test_resume_answers_each_id_and_adopts_what_is_held(
+    stage: Stage, gateway: Running, other_gateway: Running
+) -> None:
     """Each id gets its verdict, held work moves to this gateway, and what was ended and isn't in hand is proven."""
     token, agent = await _agent(stage)
     peer, text = await _attach(gateway, token, agent, "s1")
@@ -372,3 +378,33 @@ async def test_agent_deleted_closes_its_sockets(stage: Stage, gateway: Running) 
     frame = await peer.disconnected()
     assert (frame["reason"], frame["reconnect"]) == ("agent_deleted", False)
     await stage.row_is("a", "s1", "Disconnected", "Closed")
+
+
+async def test_D2_writes_need_no_read_of_what_was_just_seen(stage: Stage, gateway: Running) -> None:
+    """From offer to result: three writes, no read. A refusal, and a write that finds another state, rest on one."""
+    token, agent = await _agent(stage)
+    peer, text = await _attach(gateway, token, agent, "s1")
+    writes = gateway.gateway.inbound._writes
+    counted = writes._kube = Counted(writes._kube)  # type: ignore[assignment]
+    await stage.offered("d", "a")
+    await peer.hears("dispatch", name="d")
+    await peer.act(text, "accept", name="d", attempt=1)
+    await peer.act(text, "heartbeat", name="d", attempt=1)
+    await peer.act(text, "complete", name="d", attempt=1, result={"text": "x"})
+    assert ((await stage.status("d"))["phase"], counted.reads) == ("Completed", 0)
+    assert (await peer.act(text, "fail", name="d", attempt=1, message="no"))["code"] == "superseded"
+    assert counted.reads == 1
+    assert not gateway.gateway.hints._written
+
+
+async def test_D3_hint_that_is_out_of_date_changes_nothing(stage: Stage, gateway: Running) -> None:
+    """A write decided on what was seen before another wrote is refused by the API server, and decided again."""
+    token, agent = await _agent(stage)
+    peer, text = await _attach(gateway, token, agent, "s1")
+    await stage.offered("d", "a")
+    await peer.act(text, "accept", name="d", attempt=1)
+    hint = gateway.gateway.hints.newest(Ref(stage.namespace, "d"))
+    await stage.operate("d", phase="Queued", attempt=2, sessionId=None, gateway=None)
+    gateway.gateway.hints.newest = lambda _: hint  # type: ignore[assignment,method-assign]
+    answer = await peer.act(text, "complete", name="d", attempt=1, result={"text": "stale"})
+    assert (answer["code"], (await stage.status("d"))["phase"]) == ("superseded", "Queued")

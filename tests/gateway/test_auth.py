@@ -160,6 +160,20 @@ async def test_C1_failing_review_is_503_and_live_sockets_stay(stage: Stage, stil
     assert (frame["reason"], frame["reconnect"]) == ("unavailable", True)
 
 
+async def test_C1_hanging_review_is_asked_once_and_bounded(stage: Stage, still_gateway: Running) -> None:
+    """An API server that never answers is not asked again for the same socket, which is closed at the bound."""
+    peer = await still_gateway.dialer.dial(await stage.person("alice"))
+    await eventually(lambda: peer.frames)
+    reviews = Reviews()
+    reviews.gate.clear()
+    still_gateway.gateway.pulse._authenticator._kube = reviews  # type: ignore[assignment]
+    await still_gateway.pass_time(590)
+    assert (reviews.asked, len([t for t in still_gateway.gateway.tasks._running if "review" in t.get_name()])) == (1, 1)
+    await still_gateway.pass_time(15)
+    assert (await peer.disconnected())["reason"] == "unavailable"
+    reviews.gate.set()
+
+
 async def test_C2_who_lost_the_right_is_closed_at_the_next_review(
     stage: Stage, still_gateway: Running, admin_kube: Kube
 ) -> None:

@@ -234,9 +234,44 @@ async def test_P9_silent_peer_is_dropped_in_time(stage: Stage, still_gateway: Ru
     await silent.subscribe(agent, "silent")
     await lively.subscribe(agent, "lively")
     await still_gateway.pass_time(44)
-    await stage.row_is("a", "silent", "Live")
+    assert not [f for f in silent.frames if f.get("type") == "disconnect"]
+    assert not silent.ws.closed
     await still_gateway.pass_time(2)
     frame = await silent.disconnected()
     assert (frame["reason"], frame["reconnect"]) == ("silent", True)
     await stage.row_is("a", "silent", "Disconnected", "Silent")
     await stage.row_is("a", "lively", "Live")
+
+
+async def test_P9_frozen_process_blames_no_peer(stage: Stage, still_gateway: Running) -> None:
+    """After a stand-still of the gateway itself its peers get the time to answer a ping; a silent one goes then."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    silent = await still_gateway.dialer.dial(token, autoping=False)
+    lively = await still_gateway.dialer.dial(token)
+    await silent.subscribe(agent, "silent")
+    await lively.subscribe(agent, "lively")
+    await still_gateway.pass_time(2)
+    still_gateway.clock._elapsed += 60  # type: ignore[attr-defined]
+    await still_gateway.pass_time(1)
+    assert not [f for peer in (silent, lively) for f in peer.frames if f.get("type") == "disconnect"]
+    await still_gateway.pass_time(6)
+    assert (await silent.disconnected())["reason"] == "silent"
+    await stage.row_is("a", "lively", "Live")
+
+
+async def test_P5_takeover_ends_one_subscription_of_a_shared_socket(stage: Stage, gateway: Running) -> None:
+    """The others on that socket go on; the one that lost its session is told why."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    shared, new = await gateway.dialer.dial(token), await gateway.dialer.dial(token)
+    await shared.subscribe(agent, "s1")
+    await shared.subscribe(agent, "s2")
+    await new.subscribe(agent, "s1")
+    told = await eventually(lambda: [f for f in shared.frames if f.get("type") == "reject_subscription"])
+    assert (told[0]["identifier"], told[0]["reason"], bool(told[0]["message"])) == (
+        identifier(agent_id=agent, session_id="s1"),
+        "replaced",
+        True,
+    )
+    text = identifier(agent_id=agent, session_id="s2")
+    assert (await shared.act(text, "heartbeat", name="x", attempt=1))["code"] == "not_found"
+    await stage.row_is("a", "s2", "Live")

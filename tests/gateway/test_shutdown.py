@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from belay_dev.controlplane import ControlPlane
+from belay_gateway.auth import Bearer, User
 from belay_kube.client import LEASES, Kube
 from belay_kube.clock import SystemClock
 from gateway.peer import dialer, identifier
@@ -53,6 +54,57 @@ async def test_P7_no_new_socket_while_it_ends(stage: Stage, gateway: Running) ->
     assert (await fetch(f"{gateway.url}/cable"))[0] == 503
     status, text = await fetch(f"{gateway.url}/readyz")
     assert (status, text) == (503, "shutting down\n")
+
+
+async def test_P7_socket_that_comes_in_during_the_end_is_told(stage: Stage, gateway: Running) -> None:
+    """Its token was still being reviewed when the end began: it is told at once, and attaches to nothing."""
+    token = await stage.person("alice")
+    authenticator = gateway.gateway.endpoint._authenticator
+    real, asked, gate = authenticator.user, asyncio.Event(), asyncio.Event()
+
+    async def slowly(bearer: Bearer) -> User | None:
+        asked.set()
+        await gate.wait()
+        return await real(bearer)
+
+    authenticator.user = slowly  # type: ignore[method-assign]
+    dialing = asyncio.ensure_future(gateway.dialer.dial(token))
+    await asked.wait()
+    await gateway.gateway.endpoint.drain(1)
+    gate.set()
+    frame = await (await dialing).disconnected()
+    assert (frame["reason"], frame["reconnect"]) == ("server_restart", True)
+
+
+async def test_P7_background_work_that_ends_fails_the_probe(stage: Stage, gateway: Running) -> None:
+    """A reader whose sink raises is gone for ever: the process says so, and is started anew."""
+
+    def broken(_: object) -> None:
+        raise RuntimeError("out of a test")
+
+    gateway.gateway.offers.changed = broken  # type: ignore[assignment,method-assign]
+    await stage.agent("a")
+    await stage.offered("d", "a")
+    await asyncio.wait_for(gateway.gateway.health.broken.wait(), 20)
+    status, text = await fetch(f"{gateway.url}/healthz")
+    assert (status, "reader of offers ended" in text, "out of a test" in text) == (503, True, True)
+
+
+async def test_P7_topic_reader_that_ends_fails_the_probe(stage: Stage, gateway: Running) -> None:
+    """A namespace's listeners would hear nothing any more."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    peer = await gateway.dialer.dial(token)
+    await peer.subscribe(agent, "s1")
+    own = identifier(topic_id=f"{stage.namespace}/session/a/s1")
+    assert (await peer.asks(own))["type"] == "confirm_subscription"
+
+    def broken(_: object) -> None:
+        raise RuntimeError("out of a test")
+
+    gateway.gateway.topics._watched[stage.namespace].sink.changed = broken  # type: ignore[assignment,method-assign]
+    await stage.delegation("d", "a")
+    await asyncio.wait_for(gateway.gateway.health.broken.wait(), 20)
+    assert "reader of topics" in (await fetch(f"{gateway.url}/healthz"))[1]
 
 
 @pytest.fixture

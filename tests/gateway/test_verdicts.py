@@ -9,8 +9,9 @@ from belay_api.delegation import Progress, Result
 from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Fail, Heartbeat, HeldAttempt, ProgressMade
 from belay_api.times import to_wire
 from belay_api.transitions import Phase, Writer, allowed
-from belay_gateway.held import adopted, ended_by_others, is_unacknowledged, resume_verdict
+from belay_gateway.held import adopted, is_unacknowledged, resume_verdict
 from belay_gateway.holdings import left_frame
+from belay_gateway.objects import ended_by_others
 from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -198,6 +199,16 @@ def test_D9_acknowledgement_is_for_ended_work_of_the_holder() -> None:
     assert code(on(work("InProgress", "s1"), STOPPED)) == ErrorCode.INVALID
     assert code(on(work("Cancelled", "s2"), STOPPED)) == ErrorCode.NOT_HOLDER
     assert on(work("Dispatched", attempt=2), STOPPED) == NoChange()
+    assert on(work("Completed", "s1", reason="Completed"), STOPPED) == NoChange()
+    assert on(work("Failed", "s1", reason="AgentFailed"), STOPPED) == NoChange()
+
+
+@pytest.mark.parametrize("action", [ACCEPT, BEAT, HALF], ids=lambda a: a.action)
+def test_D9_offer_that_is_being_cancelled_is_not_taken(action: Any) -> None:
+    """Whichever sign of life would take it; a result is still welcome."""
+    leaving = work("Dispatched", spec={"desiredState": "Cancelled"})
+    assert code(on(leaving, action)) == ErrorCode.SUPERSEDED
+    assert written(on(leaving, DONE))["phase"] == "Completed"
 
 
 @pytest.mark.parametrize("phase", [None, *Phase])

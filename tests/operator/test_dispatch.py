@@ -161,3 +161,12 @@ def test_a_later_attempt_keeps_its_number() -> None:
     """Dispatching a requeued delegation does not count it again."""
     [(_, change)] = dispatch.plan([delegation().queued(at=0, attempt=3).work], 0, HERE, at(NOW))
     assert change.fields["attempt"] == 3
+
+
+def test_D7_work_that_nobody_accepted_backs_off_and_holds_up_nobody() -> None:
+    """Offered in vain: not offered again for its backoff, while what came after it is."""
+    vain = delegation("vain").queued(at=NOW, reason=Reason.NOT_ACCEPTED)
+    younger = delegation("younger").queued(at=NOW)
+    assert offered([vain, younger], HERE) == ["younger"]
+    assert dispatch.backs_off_until(vain.work, at(NOW)) == at(NOW + vain.work.backoff)
+    assert dispatch.backs_off_until(vain.work, at(NOW + vain.work.backoff)) is None

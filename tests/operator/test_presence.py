@@ -239,3 +239,59 @@ def test_what_no_work_needs_is_forgotten() -> None:
         seen.presence.note_missing(AGENT, session)
     seen.presence.forget_missing(AGENT, keep={"t"})
     assert set(seen.presence.missing(AGENT)) == {"t"}
+
+
+async def test_I7_an_agent_of_short_times_is_blind_as_soon_as_its_rows_would_be_stale() -> None:
+    """The only gateway died: an agent with staleAfter 10 is blind from then on, not only after the default 45."""
+    seen = Watched()
+    await seen.clock.advance(11)
+    assert (seen.presence.blind(10), seen.presence.blind(45)) == (True, False)
+    seen.renew_lease()
+    assert not seen.presence.blind(10)
+    assert (seen.presence.sighted_since(10), seen.presence.sighted_since(45)) == (at(11), at(0))
+
+
+async def test_I7_a_lease_that_was_there_before_is_no_sign_of_life() -> None:
+    """What the first list shows may be the Lease of a gateway long dead: only what moves afterwards ends blindness."""
+    presence = Presence(FakeClock(T0), 45)
+    presence.lease_seen(lease(renewed="before"))
+    presence.contact("start")
+    assert presence.blind()
+    assert presence.lease_seen(lease(renewed="after"))
+    assert not presence.blind()
+
+
+@pytest.mark.parametrize(
+    ("away", "anew"),
+    [pytest.param(1, False, id="hiccup"), pytest.param(6, True, id="outage")],
+)
+async def test_I7_only_a_real_outage_begins_every_grace_anew(away: float, anew: bool) -> None:
+    """A watch that breaks and goes on at once has missed nothing."""
+    seen = Watched()
+    await seen.renewing(10)
+    seen.presence.contact_lost("rows")
+    assert seen.presence.blind()
+    await seen.clock.advance(away)
+    seen.presence.contact("rows")
+    assert (seen.presence.sighted_since() == seen.clock.now()) is anew
+
+
+@pytest.mark.parametrize("written", [-31, 0, 3600], ids=["gateway's clock is slow", "right", "gateway's clock is fast"])
+async def test_I7_a_drop_counts_from_when_we_saw_it(written: float) -> None:
+    """disconnectedTime is another machine's word: the grace runs from when the row was seen not to be Live."""
+    seen = Watched()
+    await seen.renewing(10)
+    dropped = row(phase=SubscriptionPhase.DISCONNECTED, lost=10 + written)
+    seen.presence.row_seen(dropped)
+    await seen.clock.advance(5)
+    seen.presence.row_seen(dropped)
+    assert seen.presence.dead_since(dropped) == at(10)
+
+
+async def test_a_row_that_was_dead_before_we_looked_counts_from_what_is_written() -> None:
+    """But never from a time to come."""
+    presence = Presence(FakeClock(at(100)), 45)
+    early, ahead = (row(s, SubscriptionPhase.DISCONNECTED, lost=lost) for s, lost in (("s", 40), ("t", 500)))
+    for one in (early, ahead):
+        presence.row_seen(one)
+    assert (presence.dead_since(early), presence.dead_since(ahead)) == (at(40), at(100))
