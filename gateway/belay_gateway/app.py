@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from belay_api.frames import Identifier
 from belay_gateway.access import Access
+from belay_gateway.acting import Acting
 from belay_gateway.agents import Agents
 from belay_gateway.auth import Authenticator
 from belay_gateway.cable import Cable, Connection
@@ -17,6 +17,7 @@ from belay_gateway.channel import AgentChannel
 from belay_gateway.endpoint import Endpoint
 from belay_gateway.events import Events
 from belay_gateway.health import Health
+from belay_gateway.hints import Hints
 from belay_gateway.holdings import Holdings
 from belay_gateway.inbound import Inbound
 from belay_gateway.leasing import Leasing
@@ -51,11 +52,15 @@ class Gateway:
         self.agents = agents = Agents(kube, settings.times())
         access = Access(kube, clock)
         events = Events(kube, clock, me, tasks)
-        writes = Writes(kube, clock, metrics)
-        self.presence = Presence(kube, clock, me, sockets, tasks, metrics)
+        self.hints = hints = Hints()
+        writes = Writes(kube, clock, hints, metrics)
+        acting = Acting()
+        self.presence = Presence(kube, clock, me, sockets, acting, tasks, metrics)
         self.holdings = holdings = Holdings(kube, clock, sockets, writes, tasks)
         returning = Returning(kube, clock, me, holdings, writes, events)
-        self.inbound = Inbound(me, clock, agents, holdings, returning, writes, events, tasks, metrics)
+        self.inbound = Inbound(
+            me, clock, agents, self.presence, acting, holdings, returning, writes, events, tasks, metrics
+        )
         self.offers = Offers(clock, sockets, self.inbound.threshold, holdings.is_unfit)
         self.channel = AgentChannel(
             clock, agents, access, sockets, self.presence, self.inbound, self.offers, holdings, returning, tasks
@@ -84,7 +89,9 @@ class Gateway:
     def _connect(self) -> None:
         self.agents.on_deleted = self.channel.agent_deleted
         self.agents.on_owners_changed = self.channel.owners_changed
+        self.hints.sources = (self.offers.get, lambda ref: self.holdings.get(ref.namespace, ref.name))
         self.holdings.on_fit = self.offers.offer_all
+        self.topics.on_ended = self.task_ended
         self.leasing.annotations = self.touching.annotations
         self.leasing.renewed = self.presence.reconcile
 
@@ -93,6 +100,20 @@ class Gateway:
         if identifier.agent_id is not None:
             return await self.channel.subscribe(connection, text, identifier)
         return await self.topics.subscribe(connection, text, identifier)
+
+    async def ready(self) -> None:
+        """Return once all there is has been read, or never will be."""
+        broken = asyncio.ensure_future(self.health.broken.wait())
+        for reader in self.readers.values():
+            synced = asyncio.ensure_future(reader.has_synced.wait())
+            await asyncio.wait({synced, broken}, return_when=asyncio.FIRST_COMPLETED)
+            synced.cancel()
+        broken.cancel()
+
+    def task_ended(self, task: "asyncio.Task[None]") -> None:
+        """Called when background work ends."""
+        if not task.cancelled():
+            self.health.ended(task.get_name(), task.exception())
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs for ever, by name."""
@@ -115,25 +136,14 @@ class Gateway:
 GATEWAY: Final = web.AppKey("gateway", Gateway)
 
 
-@dataclass(frozen=True)
-class _Failed:
-    """Background work never ends by itself; when it does, the process is not what it seems."""
-
-    name: str
-
-    def __call__(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            log.critical("background work ended", task=self.name, exc_info=task.exception())
-
-
 async def _background(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     await gateway.leasing.renew()
     loop = asyncio.get_running_loop()
     running = [loop.create_task(work, name=name) for name, work in gateway.background().items()]
     for task in running:
-        task.add_done_callback(_Failed(task.get_name()))
-    await asyncio.gather(*(reader.has_synced.wait() for reader in gateway.readers.values()))
+        task.add_done_callback(gateway.task_ended)
+    await gateway.ready()
     yield
     for task in running:
         task.cancel()

@@ -5,7 +5,6 @@ messages to confirmed subscriptions are handed on directly. Whatever a peer send
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from belay_gateway.metrics import Metrics
 from belay_gateway.settings import Settings
 from belay_gateway.subscription import Rejected, Subscription
 from belay_gateway.tasks import Tasks
-from belay_gateway.wire import Malformed, parse_command, parse_identifier
+from belay_gateway.wire import Malformed, parse_command, parse_identifier, text_of
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 
@@ -70,6 +69,8 @@ class Connection:
         self._subscriptions: dict[str, Subscription] = {}
         self._heard = self.json_pinged = self.ws_pinged = self.reviewed_at = now
         self.review_at = now + review_in
+        self.reviewing = False
+        self._port: int | None = transport.get_extra_info("peername")[1] if transport else None
         self._closing: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -130,6 +131,8 @@ class Connection:
         self.disconnect(DisconnectReason.PROTOCOL, reconnect=False, message=message)
 
     async def _carry_out(self, command: Command) -> None:
+        if self._closing:
+            return
         if command.command == "subscribe":
             await self._subscribe(command.identifier)
             return
@@ -149,8 +152,7 @@ class Connection:
             subscription = await self._subscription(text)
         except Rejected as refused:
             self._cable.metrics.subscribes.labels(str(refused.code)).inc()
-            reject = {"type": "reject_subscription", "identifier": text}
-            self._put({**reject, "reason": str(refused.code), "message": refused.message})
+            self._reject(text, str(refused.code), refused.message)
             return
         if self._ended or self._closing:
             subscription.end(SubscriptionReason.CONNECTION_LOST)
@@ -178,7 +180,7 @@ class Connection:
         """Queue a message for one subscription."""
         wire = message.wire()
         self._cable.metrics.frames_out.labels(wire["type"]).inc()
-        self._outbox.put(json.dumps({"identifier": identifier, "message": wire}), sent)
+        self._outbox.put(text_of({"identifier": identifier, "message": wire}), sent)
 
     def disconnect(self, reason: DisconnectReason, *, reconnect: bool, message: str = "") -> None:
         """Tell the peer why, and close; its subscriptions end now."""
@@ -189,10 +191,32 @@ class Connection:
         self._end_all(lost_by(reason))
 
     def leave(self, identifier: str, why: SubscriptionReason) -> None:
-        """End one subscription, and the socket with the last one."""
+        """End one subscription that asked for it, and the socket with the last one."""
         self._drop(identifier, why)
         if not self._subscriptions:
             self.disconnect(DisconnectReason.REMOTE, reconnect=False)
+
+    def end(self, identifier: str, reason: DisconnectReason, message: str, *, reconnect: bool) -> None:
+        """End one subscription and say why; the socket too if it has no other."""
+        if not self._subscriptions.keys() - {identifier} or identifier not in self._subscriptions:
+            self.disconnect(reason, reconnect=reconnect, message=message)
+            return
+        self._drop(identifier, lost_by(reason))
+        self._reject(identifier, str(reason), message)
+
+    def has_room(self) -> bool:
+        """Whether less than half of what may wait for the peer does."""
+        return self._outbox.has_room
+
+    @property
+    def port(self) -> int | None:
+        """The peer's own port, by which it can be told from others of its address."""
+        return self._port
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is closing it."""
+        return self._closing is None and not self._ended
 
     def heard_at(self) -> float:
         """Monotonic time of the last byte heard."""
@@ -207,12 +231,10 @@ class Connection:
         """Review the right to be here at the next turn."""
         self.review_at = self._cable.clock.monotonic()
 
-    async def still_allowed(self, user: User) -> bool:
-        """Whether `user` may still have every subscription of this socket. Raises KubeError."""
-        for subscription in tuple(self._subscriptions.values()):
-            if not await subscription.still_allowed(user):
-                return False
-        return True
+    async def no_longer_allowed(self, user: User) -> list[str]:
+        """The subscriptions of this socket that `user` may not have any more. Raises KubeError."""
+        subscriptions = tuple(self._subscriptions.items())
+        return [identifier for identifier, s in subscriptions if not await s.still_allowed(user)]
 
     async def ping_json(self, text: str) -> None:
         """The cable's ping, unless the peer has not yet taken what was sent before."""
@@ -224,7 +246,10 @@ class Connection:
 
     def _put(self, frame: dict[str, Any]) -> None:
         self._cable.metrics.frames_out.labels(frame["type"]).inc()
-        self._outbox.put(json.dumps(frame))
+        self._outbox.put(text_of(frame))
+
+    def _reject(self, identifier: str, reason: str, message: str) -> None:
+        self._put({"type": "reject_subscription", "identifier": identifier, "reason": reason, "message": message})
 
     def _count(self, kind: str) -> None:
         self._cable.metrics.frames_in.labels(kind).inc()

@@ -84,10 +84,22 @@ class AgentChannel:
             raise Rejected(ErrorCode.INVALID, f"agent {agent} has runtime {seen.runtime}: processes don't attach to it")
         return seen
 
+    def offer(self, session: Session) -> None:
+        """From now on it is offered what there is."""
+        session.is_ready = True
+        self.offers.offer_all(session)
+
+    async def welcome(self, session: Session) -> None:
+        """A session that may have been here before: what it owes is known before it gets anything new."""
+        work = await self.returning.find(session)
+        self.offer(session)
+        await self.returning.welcome(session, work)
+
     def agent_deleted(self, agent: Ref) -> None:
         """Close the sockets of an agent that is gone."""
         for session in self.sockets.of(agent):
-            session.peer.disconnect(DisconnectReason.AGENT_DELETED, reconnect=False)
+            sentence = f"agent {agent} was deleted"
+            session.peer.end(session.identifier, DisconnectReason.AGENT_DELETED, sentence, reconnect=False)
 
     def owners_changed(self, agent: Ref) -> None:
         """Who may attach changed: look at those who are."""
@@ -117,9 +129,10 @@ class AgentSubscription:
                 grace_seconds=times.grace,
             )
         )
-        self._channel.offers.offer_all(session)
-        if not self._is_new:
-            self._channel.tasks.spawn(self._channel.returning.welcome(session), "welcoming a session")
+        if self._is_new:
+            self._channel.offer(session)
+        else:
+            self._channel.tasks.spawn(self._channel.welcome(session), "welcoming a session")
 
     def receive(self, data: str | None, /) -> None:
         """An action of the agent."""

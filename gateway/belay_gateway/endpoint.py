@@ -112,6 +112,9 @@ class Endpoint:
         self._by_user[connection.user.name] += 1
         self._empty.clear()
         self._cable.metrics.sockets.set(len(self._connections))
+        if self.draining:
+            # It came in while its token was reviewed; `drain` could not see it.
+            connection.disconnect(DisconnectReason.SERVER_RESTART, reconnect=True)
         try:
             await connection.run()
         finally:

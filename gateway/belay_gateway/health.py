@@ -1,11 +1,15 @@
 """`/healthz`, `/readyz`, `/metrics`: whether this process lives, may get new sockets, and what it counted."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
+import structlog
 from aiohttp import web
 
 from belay_gateway.metrics import Metrics
 from belay_kube.reader import STALLED_SECONDS, Reader
+
+log = structlog.get_logger(__name__)
 
 
 class Health:
@@ -23,9 +27,23 @@ class Health:
         self._is_draining = is_draining
         self._metrics = metrics
 
+        self.broken = asyncio.Event()
+        self._breakage = ""
+
+    def ended(self, name: str, error: BaseException | None) -> None:
+        """Background work that never ends by itself did: this process isn't what it seems and must be started anew."""
+        log.critical("background work ended", task=name, exc_info=error)
+        self._breakage = f"{name} ended: {error!r}"
+        self.broken.set()
+
+    @property
+    def breakage(self) -> str:
+        """What ended, in a sentence; empty while nothing did."""
+        return self._breakage
+
     async def healthz(self, _: web.Request) -> web.Response:
-        """The event loop turns."""
-        return web.Response(text="ok\n")
+        """The event loop turns, and all that must run does."""
+        return web.Response(status=503 if self._breakage else 200, text=f"{self._breakage or 'ok'}\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Ready, or one line for each thing that is not."""

@@ -2,9 +2,8 @@
 
 from belay_api.conditions import ConditionType, condition_is_true
 from belay_api.frames import Cancel, HeldAttempt, ResumeVerdict
-from belay_api.reasons import Reason
-from belay_api.transitions import HELD, TERMINAL, Phase
-from belay_gateway.objects import attempt_of, phase_in
+from belay_api.transitions import HELD, TERMINAL
+from belay_gateway.objects import attempt_of, ended_by_others, phase_in
 from belay_gateway.verdicts import Asker, Change, NoChange, Verdict
 from belay_kube.client import Json
 
@@ -32,14 +31,6 @@ def adopted(delegation: Json, asker: Asker) -> Verdict:
     """Its holder is attached here now: what happens to it must be told here."""
     moved = is_held(delegation, asker) and delegation["status"].get("gateway") != asker.gateway
     return Change({"gateway": asker.gateway}) if moved else NoChange()
-
-
-def ended_by_others(delegation: Json) -> bool:
-    """Whether it had a holder and ended for a reason that the holder didn't give."""
-    status = delegation.get("status") or {}
-    phase = phase_in(delegation)
-    failed_by_others = phase == Phase.FAILED and status.get("reason") != Reason.AGENT_FAILED
-    return bool(status.get("sessionId")) and (phase == Phase.CANCELLED or failed_by_others)
 
 
 def is_delivered(delegation: Json) -> bool:

@@ -12,8 +12,9 @@ from belay_api.frames import Cancel
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.transitions import TERMINAL, Phase
-from belay_gateway.held import cancel_frame, ended_by_others, is_delivered, is_unacknowledged
-from belay_gateway.objects import agent_of, attempt_of, phase_in, ref_of
+from belay_gateway.held import cancel_frame, is_delivered, is_unacknowledged
+from belay_gateway.objects import agent_of, attempt_of, ended_by_others, phase_in, ref_of
+from belay_gateway.patience import patiently
 from belay_gateway.sockets import Session, Sockets
 from belay_gateway.tasks import Tasks
 from belay_gateway.verdicts import NoChange, Refusal, Verdict, delivered
@@ -46,7 +47,26 @@ class Holdings:
 
     def is_unfit(self, session: Session) -> bool:
         """Whether the session has work that it doesn't answer for: nothing new is offered to it."""
-        return bool(self._unfit.get((session.agent, session.session_id)))
+        return bool(session.owed or self._unfit.get((session.agent, session.session_id)))
+
+    def note(self, session: Session, delegation: Json) -> None:
+        """What a session that attaches is found to have, wherever it got it; nothing else may tell of it here."""
+        if _is_unanswered(delegation) and _holder(delegation) == (session.agent, session.session_id):
+            session.owed.add(ref_of(delegation))
+        else:
+            self._no_longer_owed(session, ref_of(delegation))
+
+    def answered(self, session: Session, ref: Ref, delegation: Json | None) -> None:
+        """The session said that it stopped working on it, or it is gone."""
+        if delegation:
+            session.told.discard(_told_key(delegation))
+        self._no_longer_owed(session, ref)
+
+    def _no_longer_owed(self, session: Session, ref: Ref) -> None:
+        if ref in session.owed:
+            session.owed.discard(ref)
+            if not self.is_unfit(session):
+                self.on_fit(session)
 
     # --- Sink --------------------------------------------------------------------------------------------------
 
@@ -55,14 +75,14 @@ class Holdings:
         obj["metadata"].pop("managedFields", None)
         ref = ref_of(obj)
         old = self._held.get(ref)
-        if old and _holder(old) != _holder(obj):
+        if old and left_frame(old, obj):
             self._forget(old)
+            self.tell_left(old, obj)
         if phase_in(obj) in TERMINAL and not is_unacknowledged(obj):
             self._forget(obj)
             return
         self._held[ref] = obj
-        unanswered = phase_in(obj) == Phase.STUCK or is_unacknowledged(obj)
-        self._set_unfit(ref, _holder(obj), unanswered)
+        self._set_unfit(ref, _holder(obj), _is_unanswered(obj))
         if ended_by_others(obj) and not is_delivered(obj):
             self.tell(obj)
 
@@ -72,7 +92,7 @@ class Holdings:
         if known is None:
             return
         self._forget(known)
-        if phase_in(known) not in TERMINAL:
+        if phase_in(known) not in TERMINAL and self._sockets.session(*_holder(known)):
             self._tasks.spawn(self._tell_why(known), "reading a delegation again")
 
     def synced(self) -> None:
@@ -83,21 +103,26 @@ class Holdings:
 
     def _forget(self, obj: Json) -> None:
         self._held.pop(ref_of(obj), None)
+        session = self._sockets.session(*_holder(obj))
+        if session:
+            session.told.discard(_told_key(obj))
         self._set_unfit(ref_of(obj), _holder(obj), False)
 
     def _set_unfit(self, ref: Ref, holder: Holder, unanswered: bool) -> None:
         if unanswered:
             self._unfit.setdefault(holder, set()).add(ref)
             return
+        session = self._sockets.session(*holder)
+        if session:
+            session.owed.discard(ref)
         refs = self._unfit.get(holder, set())
         if ref not in refs:
             return
         refs.discard(ref)
         if not refs:
             del self._unfit[holder]
-            session = self._sockets.session(*holder)
-            if session:
-                self.on_fit(session)
+        if session and not self.is_unfit(session):
+            self.on_fit(session)
 
     # --- telling the holder ------------------------------------------------------------------------------------
 
@@ -109,14 +134,20 @@ class Holdings:
         frame = cancel_frame(delegation)
         ref, session_id = ref_of(delegation), session.session_id
         sent = None if is_delivered(delegation) else lambda: self._record_delivery(ref, session_id, frame.attempt)
-        self._say(session, frame, sent)
+        if _told_key(delegation) not in session.told:
+            session.told.add(_told_key(delegation))
+            self._say(session, frame, sent)
 
     def _say(self, session: Session, frame: Cancel, sent: Callable[[], None] | None) -> None:
-        if (frame.name, frame.attempt) in session.told:
-            return
-        session.told.add((frame.name, frame.attempt))
         session.unwritten.pop(frame.name, None)
         session.say(frame, sent)
+
+    def tell_left(self, known: Json, now: Json | None) -> None:
+        """It is another's, or nobody's, or gone: tell who held it, unless that had ended before."""
+        session = self._sockets.session(*_holder(known))
+        frame = left_frame(known, now)
+        if session and frame and phase_in(known) not in TERMINAL:
+            self._say(session, frame, None)
 
     def _record_delivery(self, ref: Ref, session_id: str, attempt: int) -> None:
         def verdict_on(delegation: Json) -> Verdict:
@@ -133,20 +164,20 @@ class Holdings:
 
     async def _tell_why(self, known: Json) -> None:
         """It left the selection: find out where to."""
-        session = self._sockets.session(*_holder(known))
-        if session is None:
-            return
         ref = ref_of(known)
+
+        async def read() -> Json | None:
+            try:
+                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+            except NotFound:
+                return None
+
         try:
-            now = await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-        except NotFound:
-            now = None
+            now = await patiently(self._clock, read, lambda: self._sockets.session(*_holder(known)) is not None)
         except KubeError as error:
             log.warning("a delegation could not be read", delegation=str(ref), error=error.message[:300])
             return
-        frame = left_frame(known, now)
-        if frame:
-            self._say(session, frame, None)
+        self.tell_left(known, now)
 
 
 def left_frame(known: Json, now: Json | None) -> Cancel | None:
@@ -161,6 +192,14 @@ def left_frame(known: Json, now: Json | None) -> Cancel | None:
         return None
     reason, message = status.get("reason") or "", status.get("message") or ""
     return Cancel(name=name, attempt=attempt, phase=str(phase_in(now)), reason=reason, message=message)
+
+
+def _is_unanswered(obj: Json) -> bool:
+    return phase_in(obj) == Phase.STUCK or is_unacknowledged(obj)
+
+
+def _told_key(obj: Json) -> tuple[str, int]:
+    return obj["metadata"]["uid"], attempt_of(obj)
 
 
 def _holder(obj: Json) -> Holder:

@@ -25,10 +25,12 @@ from belay_api.frames import (
 )
 from belay_api.names import Ref
 from belay_api.reasons import Reason, SubscriptionReason
+from belay_gateway.acting import ALL, Acting, who
 from belay_gateway.agents import Agents
 from belay_gateway.events import Events
 from belay_gateway.holdings import Holdings
 from belay_gateway.metrics import Metrics
+from belay_gateway.presence import Presence
 from belay_gateway.returning import Returning
 from belay_gateway.sockets import Session
 from belay_gateway.tasks import KeyedLocks, Tasks
@@ -40,13 +42,13 @@ from belay_kube.clock import Clock
 
 log = structlog.get_logger(__name__)
 
-_IN_FLIGHT = 1000
+_IN_FLIGHT = 64
 """Most actions of one session that may be under way."""
 _PATIENT = (Complete, Fail, Cancelled)
 """What must not get lost in a short outage."""
 _RECORDED = {ErrorCode.SUPERSEDED: Reason.SUPERSEDED, ErrorCode.NOT_HOLDER: Reason.NOT_HOLDER}
-_ALL = ""
-"""The lock that actions on the whole session wait for."""
+_FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
+_BROKEN = Refusal(ErrorCode.UNAVAILABLE, "the gateway failed at this, which is its own fault: try again")
 
 
 class Inbound:
@@ -57,6 +59,8 @@ class Inbound:
         identity: str,
         clock: Clock,
         agents: Agents,
+        presence: Presence,
+        acting: Acting,
         holdings: Holdings,
         returning: Returning,
         writes: Writes,
@@ -67,6 +71,8 @@ class Inbound:
         self._identity = identity
         self._clock = clock
         self._agents = agents
+        self._presence = presence
+        self._acting = acting
         self._holdings = holdings
         self._returning = returning
         self._writes = writes
@@ -91,29 +97,35 @@ class Inbound:
     def _start(self, session: Session, action: AnyAction) -> None:
         match action:
             case Resume():
-                work, key = self._resume(session, action), _ALL
+                work, key = self._resume(session, action), ALL
             case Goodbye():
-                work, key = self._goodbye(session, action), _ALL
+                session.leaving = True
+                work, key = self._goodbye(session, action), ALL
             case _:
                 work, key = self._act(session, action), action.name
-        session.in_flight[key] += 1
-        self._tasks.spawn(self._in_turn(session, key, work), f"action {action.action}")
+        self._acting.enter(session, key)
+        self._tasks.spawn(self._carry_out(session, action, key, work), f"action {action.action}")
 
-    async def _in_turn(self, session: Session, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """One after another for one delegation; what concerns the whole session waits for all that came before."""
-        lock = (session.agent, session.session_id, key)
+    async def _carry_out(self, session: Session, action: AnyAction, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever happens, the peer gets an answer."""
         try:
-            if key == _ALL:
-                for name in [name for name in session.in_flight if name != _ALL]:
-                    async with self._locks.hold((session.agent, session.session_id, name)):
-                        continue
-            async with self._locks.hold(lock):
-                await work
+            await self._in_turn(session, key, work)
+        except Exception:
+            log.exception("an action was not carried out", action=action.action)
+            self._answer(session, action.ref, _BROKEN)
         finally:
             work.close()
-            session.in_flight[key] -= 1
-            if session.in_flight[key] <= 0:
-                del session.in_flight[key]
+            self._acting.leave(session, key)
+
+    async def _in_turn(self, session: Session, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """One after another for one delegation; what concerns the whole session waits for all that came before,
+        on whichever of its sockets."""
+        if key == ALL:
+            for name in self._acting.delegations(session):
+                async with self._locks.hold((*who(session), name)):
+                    continue
+        async with self._locks.hold((*who(session), key)):
+            await work
 
     # --- one attempt -------------------------------------------------------------------------------------------
 
@@ -124,17 +136,24 @@ class Inbound:
         def verdict_on(delegation: Json) -> Verdict:
             seen[:] = [delegation]
             if session.fenced:
-                return Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
+                return _FENCED
             threshold = self.threshold(session.agent, delegation)
             pending = _pending(session, action)
             return decide(Case(delegation, asker, action, self._clock.now(), threshold, pending))
+
+        async def may() -> Refusal | None:
+            return None if await self._presence.holds(session) else _FENCED
 
         verdict = self._without_asking(session, action, verdict_on)
         if verdict is None:
             ref = Ref(session.agent.namespace, action.name)
             patient = isinstance(action, _PATIENT)
-            verdict = await self._writes.settle(ref, action.__class__.__name__, verdict_on, patient=patient)
+            what = action.__class__.__name__
+            with self._acting.writing(session):
+                verdict = await self._writes.settle(ref, what, verdict_on, patient=patient, may=may)
         self._remember(session, action, verdict)
+        if isinstance(action, Cancelled) and _has_stopped(verdict):
+            self._holdings.answered(session, Ref(session.agent.namespace, action.name), seen[0] if seen else None)
         self._record(session, action, verdict, seen)
         self._answer(session, action.ref, verdict)
 
@@ -187,6 +206,10 @@ class Inbound:
             session.say(Error(ref=ref, code=verdict.code, message=verdict.message))
         else:
             session.say(Ack(ref=ref))
+
+
+def _has_stopped(verdict: Verdict) -> bool:
+    return not isinstance(verdict, Refusal) or verdict.code == ErrorCode.NOT_FOUND
 
 
 def _pending(session: Session, action: OnAttempt) -> Any:

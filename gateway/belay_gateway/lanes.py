@@ -112,6 +112,11 @@ class Outbox:
         transport = self._transport
         return self._task is None and transport is not None and transport.get_write_buffer_size() < _LOW_WATER
 
+    @property
+    def has_room(self) -> bool:
+        """Whether less than half of what may be queued is."""
+        return len(self._frames) * 2 < self._limit and self._bytes * 2 < MAX_QUEUED_BYTES
+
     async def flushed(self) -> None:
         """Return once everything was written."""
         if self._task:

@@ -1,6 +1,5 @@
 """`belay-gateway`: serves agents' sockets until told to stop."""
 
-import asyncio
 import logging
 import sys
 
@@ -8,12 +7,12 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from belay_gateway.app import create_app
+from belay_gateway.app import GATEWAY, create_app
 from belay_gateway.settings import Settings
 from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.preflight import Need, leases, preflight, reading, writing_status
-from belay_kube.process import announce, listen, run
+from belay_kube.process import StartupError, announce, listen, run
 
 log = structlog.get_logger(__name__)
 
@@ -45,14 +44,16 @@ async def gate(settings: Settings) -> None:
 
 
 async def _serve(kube: Kube, settings: Settings) -> None:
-    runner = make_runner(create_app(kube, SystemClock(), settings), settings.shutdown_seconds)
+    app = create_app(kube, SystemClock(), settings)
+    runner = make_runner(app, settings.shutdown_seconds)
     await runner.setup()
     try:
         url = await listen(runner, settings.host, settings.port, _BACKLOG)
         log.info("serving", url=url, identity=settings.identity)
         if settings.announce:
             announce(url=url)
-        await asyncio.Event().wait()
+        await app[GATEWAY].health.broken.wait()
+        raise StartupError(f"{app[GATEWAY].health.breakage}: start it again")
     finally:
         log.info("shutting down")
         await runner.cleanup()

@@ -22,6 +22,7 @@ class Metrics:
         self.row_writes = self._counter("row_writes", "Rows taken or marked, by kind and result.", "kind", "result")
         self.writes = self._counter("delegation_writes", "Writes to Delegations by action.", "action")
         self.conflicts = self._counter("write_conflicts", "Writes that were decided again, by resource.", "resource")
+        self.hints = self._counter("write_hints", "Writes tried without a read that were out of date.", "result")
         self.reader_age = self._gauge("reader_age_seconds", "Seconds since each watch was last heard.", "reader")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,6 +1,7 @@
 """The few facts that everything here reads from an object of the API server."""
 
 from belay_api.names import Ref
+from belay_api.reasons import Reason
 from belay_api.transitions import Phase, phase_of
 from belay_kube.client import Json
 
@@ -23,3 +24,11 @@ def phase_in(delegation: Json) -> Phase:
 def attempt_of(delegation: Json) -> int:
     """The attempt of a delegation; the first, while nobody has counted."""
     return int((delegation.get("status") or {}).get("attempt") or 1)
+
+
+def ended_by_others(delegation: Json) -> bool:
+    """Whether it had a holder and ended for a reason that the holder didn't give."""
+    status = delegation.get("status") or {}
+    phase = phase_in(delegation)
+    failed_by_others = phase == Phase.FAILED and status.get("reason") != Reason.AGENT_FAILED
+    return bool(status.get("sessionId")) and (phase == Phase.CANCELLED or failed_by_others)

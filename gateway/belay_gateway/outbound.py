@@ -11,6 +11,7 @@ from belay_api.frames import Dispatch, Revoked
 from belay_api.names import Ref
 from belay_api.times import from_wire
 from belay_gateway.objects import agent_of, attempt_of, ref_of
+from belay_gateway.showing import Showing
 from belay_gateway.sockets import Offer, Session, Sockets
 from belay_kube.client import Json
 from belay_kube.clock import Clock
@@ -35,11 +36,18 @@ class Offers:
         self._is_unfit = is_unfit
         self._open: dict[Ref, dict[str, Json]] = {}
         self._agent_of: dict[Ref, Ref] = {}
+        self._showing = Showing(self._show)
+
+    def get(self, ref: Ref) -> Json | None:
+        """What is on offer under that name, as last seen."""
+        agent = self._agent_of.get(ref)
+        return self._open[agent].get(ref.name) if agent else None
 
     async def run(self) -> None:
         """Offer again what nobody reacted to, until cancelled."""
         while True:
             await self._clock.sleep(_TICK_SECONDS)
+            self._showing.fill_all()
             for session in self._sockets:
                 if session.offers:
                     self._offer_again(session)
@@ -82,29 +90,35 @@ class Offers:
 
     def _offer(self, session: Session, delegation: Json) -> None:
         shown = session.offers.get(delegation["metadata"]["name"])
-        if shown is None or shown.attempt != attempt_of(delegation):
-            self._show(session, delegation)
+        if self._may_take(session, delegation) and (shown is None or shown.attempt != attempt_of(delegation)):
+            self._showing.soon(session, delegation["metadata"]["name"])
 
     def _offer_again(self, session: Session) -> None:
         open_here = self._open.get(session.agent, {})
         before = self._clock.monotonic() - OFFER_AGAIN_SECONDS
         for name in [name for name, shown in session.offers.items() if shown.at <= before]:
             if name in open_here and not session.in_flight[name]:
-                self._show(session, open_here[name])
+                self._showing.soon(session, name)
 
-    def _show(self, session: Session, delegation: Json) -> None:
+    def _may_take(self, session: Session, delegation: Json) -> bool:
         addressed = delegation["spec"].get("sessionId")
-        if not session.is_open or addressed not in (None, session.session_id) or self._is_unfit(session):
+        there = session.is_open and session.is_ready and not session.leaving
+        return there and addressed in (None, session.session_id) and not self._is_unfit(session)
+
+    def _show(self, session: Session, name: str, sent: Callable[[], None]) -> None:
+        delegation = self._open.get(session.agent, {}).get(name)
+        if delegation is None or not self._may_take(session, delegation):
             return
         frame = dispatch_frame(delegation, self._threshold(session.agent, delegation))
         session.offers[frame.name] = Offer(frame.attempt, self._clock.monotonic())
-        session.say(frame)
+        session.say(frame, sent)
 
     def _revoke(self, session: Session, name: str) -> None:
         # Whoever has an action on it under way is answered by that: it won, or is told why not.
         if session.offers.get(name) and not session.in_flight[name]:
             session.say(Revoked(name=name, attempt=session.offers[name].attempt))
         session.offers.pop(name, None)
+        session.pending.pop(name, None)
 
 
 def dispatch_frame(delegation: Json, threshold: int) -> Dispatch:

@@ -13,6 +13,7 @@ import structlog
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.frames import DisconnectReason, ErrorCode
 from belay_api.reasons import SubscriptionReason
+from belay_gateway.acting import Acting
 from belay_gateway.metrics import Metrics
 from belay_gateway.rows import Lease, RowConflict, check_ours, claimed, disconnection, lease_of, new_row
 from belay_gateway.sockets import Key, Session, Sockets
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _CLAIM_TRIES = 8
 _WRITES_AT_ONCE = 16
+_FENCE_SECONDS = 5.0
+"""Most that a session waits, before it is confirmed, for writes that its old socket had sent."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,20 @@ class Presence:
     """Writes the rows of one gateway."""
 
     def __init__(
-        self, kube: Kube, clock: Clock, identity: str, sockets: Sockets, tasks: Tasks, metrics: Metrics
+        self,
+        kube: Kube,
+        clock: Clock,
+        identity: str,
+        sockets: Sockets,
+        acting: Acting,
+        tasks: Tasks,
+        metrics: Metrics,
     ) -> None:
         self._kube = kube
         self._clock = clock
         self._identity = identity
         self._sockets = sockets
+        self._acting = acting
         self._tasks = tasks
         self._metrics = metrics
         self._locks = KeyedLocks()
@@ -66,6 +77,9 @@ class Presence:
             self._claiming.add(session.token)
             try:
                 await self._claim(session)
+                if before := self._sockets.session(session.agent, session.session_id):
+                    before.fenced = True
+                await self._acting.fence(session, _FENCE_SECONDS)
                 old = self._sockets.add(session)
             finally:
                 self._claiming.discard(session.token)
@@ -99,6 +113,16 @@ class Presence:
         except NotFound:
             return None
 
+    async def holds(self, session: Session) -> bool:
+        """Whether the session may still write: its socket is here, or nobody took its row since. Raises KubeError."""
+        if session.fenced:
+            return False
+        if self._sockets.session(session.agent, session.session_id) is session:
+            return True
+        row = await self._row(session.agent.namespace, session.row)
+        session.fenced = ((row or {}).get("status") or {}).get("token") != session.token
+        return not session.fenced
+
     # --- detach ------------------------------------------------------------------------------------------------
 
     def detach(self, session: Session, why: SubscriptionReason) -> None:
@@ -107,6 +131,7 @@ class Presence:
             return
         self._metrics.sessions.set(len(self._sockets))
         key = (session.agent.namespace, session.row)
+        why = SubscriptionReason.GOODBYE if session.leaving else why
         self._mark_soon(Lost(key, session.token, why, self._clock.now()))
 
     def _mark_soon(self, lost: Lost) -> None:
@@ -195,8 +220,10 @@ class Presence:
         if lease is Lease.TAKEN:
             self._replaced(session)
         else:
-            session.peer.disconnect(DisconnectReason.LEASE_LOST, reconnect=True)
+            sentence = "the session's row is gone or Expired: subscribe again"
+            session.peer.end(session.identifier, DisconnectReason.LEASE_LOST, sentence, reconnect=True)
 
     def _replaced(self, session: Session) -> None:
         session.fenced = True
-        session.peer.disconnect(DisconnectReason.REPLACED, reconnect=False)
+        sentence = "the session attached elsewhere"
+        session.peer.end(session.identifier, DisconnectReason.REPLACED, sentence, reconnect=False)

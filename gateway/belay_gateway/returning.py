@@ -7,16 +7,18 @@ from collections.abc import Sequence
 
 import structlog
 
-from belay_api.frames import HeldAttempt, Resume, Resumed, ResumeVerdict
+from belay_api.frames import ErrorCode, HeldAttempt, Resume, Resumed, ResumeVerdict
 from belay_api.reasons import Reason
+from belay_api.transitions import Phase
 from belay_gateway.events import Events
 from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
 from belay_gateway.holdings import Holdings
 from belay_gateway.objects import attempt_of, ref_of
+from belay_gateway.patience import patiently
 from belay_gateway.sockets import Session
 from belay_gateway.verdicts import Asker, NoChange, Refusal, Verdict, acknowledged
 from belay_gateway.writes import Decide, Writes, refusal_of
-from belay_kube.client import DELEGATIONS, Json, Kube
+from belay_kube.client import DELEGATIONS, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, NotFound
 
@@ -41,18 +43,33 @@ class Returning:
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def welcome(self, session: Session) -> None:
-        """Adopt what it holds, and tell again what it hasn't acknowledged."""
+    async def find(self, session: Session) -> Sequence[Json]:
+        """What it had in hand when it came, and what it owes of that: noted, so that it gets nothing new before."""
         try:
-            delegations = await self._of(session)
+            delegations = await patiently(self._clock, lambda: self._of(session), lambda: session.is_open)
         except KubeError as error:
             log.warning("work of a session could not be listed", session=session.session_id, error=error.message[:300])
-            return
+            return ()
         for delegation in delegations:
-            if is_unacknowledged(delegation):
-                self._holdings.tell(delegation)
-            else:
-                await self._adopt(session, delegation)
+            self._holdings.note(session, delegation)
+        return delegations
+
+    async def welcome(self, session: Session, delegations: Sequence[Json]) -> None:
+        """Adopt what it holds, and tell again what it hasn't acknowledged."""
+        for delegation in delegations:
+            await self._meet(session, delegation)
+
+    async def _meet(self, session: Session, delegation: Json) -> Json | None:
+        """Adopt it if it is held; returns what is there then. Of what happened meanwhile nothing else tells here."""
+        latest = await self._adopt(session, delegation)
+        self._holdings.tell_left(delegation, latest)
+        if latest is None:
+            self._holdings.answered(session, ref_of(delegation), None)
+            return None
+        if is_unacknowledged(latest):
+            self._holdings.tell(latest)
+        self._holdings.note(session, latest)
+        return latest
 
     async def resume(self, session: Session, action: Resume) -> list[Resumed] | Refusal:
         """A verdict for each entry; what the list lacks is not in hand any more."""
@@ -66,11 +83,11 @@ class Returning:
         return entries
 
     async def _of(self, session: Session) -> Sequence[Json]:
-        selector = f"spec.agentRef.name={session.agent.name},status.sessionId={session.session_id}"
+        mine = f"spec.agentRef.name={session.agent.name},status.sessionId={session.session_id}"
+        selector = f"{mine},status.phase!={Phase.COMPLETED}"
         async with self._lists:
-            found = await self._kube.list(DELEGATIONS, session.agent.namespace, fieldSelector=selector)
-        items: list[Json] = found["items"]
-        return items
+            found = pages(self._kube, DELEGATIONS, session.agent.namespace, fieldSelector=selector)
+            return [delegation async for page in found for delegation in page["items"]]
 
     def _asker(self, session: Session) -> Asker:
         return Asker(session.agent.name, session.session_id, self._identity)
@@ -79,7 +96,7 @@ class Returning:
         delegation = known.get(entry.name) or await self._read(session.agent.namespace, entry.name)
         verdict = resume_verdict(delegation, self._asker(session), entry)
         if delegation and verdict is ResumeVerdict.CONTINUE:
-            await self._adopt(session, delegation)
+            verdict = resume_verdict(await self._meet(session, delegation), self._asker(session), entry)
         return Resumed(name=entry.name, attempt=entry.attempt, verdict=verdict)
 
     async def _read(self, namespace: str, name: str) -> Json | None:
@@ -89,15 +106,20 @@ class Returning:
         except NotFound:
             return None
 
-    async def _adopt(self, session: Session, delegation: Json) -> None:
-        asker = self._asker(session)
+    async def _adopt(self, session: Session, delegation: Json) -> Json | None:
+        """Returns what was last read of it; None when it is gone."""
+        asker, latest = self._asker(session), delegation
         if isinstance(adopted(delegation, asker), NoChange):
-            return
+            return delegation
 
-        def verdict_on(latest: Json) -> Verdict:
-            return NoChange() if session.fenced else adopted(latest, asker)
+        def verdict_on(read: Json) -> Verdict:
+            nonlocal latest
+            latest = read
+            return NoChange() if session.fenced else adopted(read, asker)
 
-        await self._settle(delegation, "adopt", verdict_on)
+        verdict = await self._settle(delegation, "adopt", verdict_on)
+        is_gone = isinstance(verdict, Refusal) and verdict.code == ErrorCode.NOT_FOUND
+        return None if is_gone else latest
 
     async def _not_in_hand(self, session: Session, delegation: Json) -> None:
         if is_unacknowledged(delegation):
@@ -109,13 +131,15 @@ class Returning:
                 return acknowledged(latest, self._clock.now(), "the session resumed without it")
 
             await self._settle(delegation, "acknowledge", verdict_on)
+            self._holdings.answered(session, ref_of(delegation), delegation)
         elif is_held(delegation, self._asker(session)):
             note = f"session {session.session_id} of agent {session.agent.name} resumed without it"
             log.warning("an agent forgot its work", delegation=delegation["metadata"]["name"], note=note)
             self._events.warn(delegation, Reason.AGENT_FORGOT, "Resume", note)
 
-    async def _settle(self, delegation: Json, what: str, verdict_on: Decide) -> None:
+    async def _settle(self, delegation: Json, what: str, verdict_on: Decide) -> Verdict:
         ref = ref_of(delegation)
-        verdict = await self._writes.settle(ref, what, verdict_on, patient=True)
+        verdict = await self._writes.settle(ref, what, verdict_on, patient=True, live=True)
         if isinstance(verdict, Refusal):
             log.warning("a delegation could not be written", delegation=str(ref), what=what, error=verdict.message)
+        return verdict

@@ -24,7 +24,13 @@ class Peer(Protocol):
         """Tell the peer why, and close. Never waits."""
 
     def leave(self, identifier: str, why: SubscriptionReason) -> None:
-        """End one subscription, and the socket with the last one."""
+        """End one subscription that asked for it, and the socket with the last one."""
+
+    def end(self, identifier: str, reason: DisconnectReason, message: str, *, reconnect: bool) -> None:
+        """End one subscription and say why; the socket too if it has no other. Never waits."""
+
+    def has_room(self) -> bool:
+        """Whether less than half of what may wait for the peer does."""
 
     def heard_at(self) -> float:
         """Monotonic time of the last byte heard."""
@@ -56,12 +62,20 @@ class Session:
     """Confirmed to the peer: only then is anything said to it."""
     fenced: bool = False
     """Another socket has the session now: nothing may be written for this one any more."""
+    leaving: bool = False
+    """It said goodbye: whatever ends its socket first, it ended because of that."""
     touching: bool = False
+    is_ready: bool = False
+    """What it owes from before is known: only then is anything offered to it."""
     offers: dict[str, Offer] = field(default_factory=dict)
+    pending: dict[str, None] = field(default_factory=dict)
+    """Offers that wait until the peer has read what it was sent, in order."""
+    owed: set[Ref] = field(default_factory=set)
+    """Work that it doesn't answer for, as found when it attached."""
     in_flight: Counter[str] = field(default_factory=Counter)
     """Actions being carried out, by delegation."""
     told: set[tuple[str, int]] = field(default_factory=set)
-    """Ends that were told on this socket, by delegation and attempt."""
+    """Ends that were told on this socket and are not yet acknowledged, by uid and attempt."""
     unwritten: dict[str, tuple[int, Progress]] = field(default_factory=dict)
     """Progress that was acknowledged, but came too soon to be written: attempt and progress by delegation."""
 

@@ -4,7 +4,7 @@ One reader for each namespace that has listeners: started with the first, stoppe
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from belay_api.agentsubscription import AgentRef
@@ -121,6 +121,8 @@ class Topics:
         self._agents = agents
         self._access = access
         self._watched: dict[str, _Watched] = {}
+        self.on_ended: Callable[[asyncio.Task[None]], None] = lambda _: None
+        """Called when a reader ends."""
 
     async def subscribe(self, connection: Connection, text: str, identifier: Identifier) -> "TopicSubscription":
         """A subscription that hears every change from now on. Raises Rejected, KubeError."""
@@ -166,6 +168,7 @@ class Topics:
             sink = NamespaceTopics()
             reader = Reader(self._kube, DELEGATIONS, sink, self._clock, namespace=namespace)
             task = asyncio.get_running_loop().create_task(reader.run(), name=f"reader of topics in {namespace}")
+            task.add_done_callback(self.on_ended)
             watched = self._watched[namespace] = _Watched(sink, reader, task)
         watched.listeners += 1
         watched.sink.listeners.setdefault(topic, set()).add(subscription)
@@ -191,8 +194,7 @@ class Topics:
         self._watched.clear()
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class TopicSubscription:

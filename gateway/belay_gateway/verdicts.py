@@ -14,6 +14,7 @@ from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Fail, Heart
 from belay_api.reasons import Reason
 from belay_api.times import from_wire, to_wire
 from belay_api.transitions import TERMINAL, Phase, phase_of
+from belay_gateway.objects import ended_by_others
 from belay_kube.client import Json
 
 PROGRESS_SECONDS = 5.0
@@ -129,6 +130,10 @@ def _withdrawn() -> Refusal:
     return Refusal(ErrorCode.SUPERSEDED, "the offer was withdrawn, it waits in the queue: wait for its next dispatch")
 
 
+def _being_cancelled() -> Refusal:
+    return Refusal(ErrorCode.SUPERSEDED, "it is being cancelled: leave it")
+
+
 def _other_holder(code: ErrorCode) -> Refusal:
     return Refusal(code, "another session holds it: stop working on it")
 
@@ -139,7 +144,7 @@ def _other_holder(code: ErrorCode) -> Refusal:
 def _accept(case: Case) -> Verdict:
     match case.phase:
         case Phase.DISPATCHED if case.spec.get("desiredState") == DesiredState.CANCELLED:
-            return Refusal(ErrorCode.SUPERSEDED, "it is being cancelled: leave it")
+            return _being_cancelled()
         case Phase.DISPATCHED:
             return Change(_taken(case))
         case Phase.IN_PROGRESS | Phase.STUCK if case.held:
@@ -169,6 +174,8 @@ def _beat(case: Case) -> Verdict:
     progress = case.action.progress if isinstance(case.action, ProgressMade) else case.pending
     written = {"lastHeartbeatTime": to_wire(case.now), **_progress(case, progress)}
     match case.phase:
+        case Phase.DISPATCHED if case.spec.get("desiredState") == DesiredState.CANCELLED:
+            return _being_cancelled()
         case Phase.DISPATCHED:
             return Change({**_taken(case), **written})
         case Phase.IN_PROGRESS if case.held:
@@ -255,6 +262,8 @@ def _cancelled(case: Case) -> Verdict:
         return Refusal(ErrorCode.INVALID, f"it is {case.phase}, not cancelled: send fail to give it up")
     if not case.held:
         return _other_holder(ErrorCode.NOT_HOLDER)
+    if not ended_by_others(case.delegation):
+        return NoChange()  # it ended by its own reply: there is nothing to prove
     return acknowledged(case.delegation, case.now, "the agent said that it stopped")
 
 

@@ -1,12 +1,14 @@
 """Reads what a peer sent. Pure: text in, a frame out, or `Malformed` with a sentence that helps (C8)."""
 
 import json
+import re
 from typing import Any
 
 from pydantic import ValidationError
 
 from belay_api.frames import ACTIONS, CHANNEL, AnyAction, Command, ErrorCode, Identifier
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_SENTENCE = 300
 _MAX_IDENTIFIER = 2048
 
@@ -27,6 +29,13 @@ class Malformed(Exception):
         self.code = code
         self.identifier = identifier
         self.ref = ref
+
+
+def text_of(frame: dict[str, Any]) -> str:
+    """A frame as it is sent: text of people in any script takes no more bytes than it has."""
+    text = json.dumps(frame, ensure_ascii=False)
+    # A lone surrogate can't be sent as UTF-8, only escaped.
+    return text if text.isascii() or not _SURROGATES.search(text) else json.dumps(frame)
 
 
 def parse_command(text: str) -> Command:
