@@ -19,6 +19,7 @@ from belay_api.frames import (
     Action,
     AnyMessage,
     Command,
+    DisconnectReason,
     ErrorCode,
     ServerFrame,
 )
@@ -37,7 +38,7 @@ ANSWER_SECONDS = 60.0
 """How long an action's answer is waited for on one connection. Pings set the pace at which these two are looked at."""
 _MAX_INBOUND_BYTES = 4 << 20
 """A prompt of 64 KiB with all its inputs, escaped as JSON, is less."""
-_RETRIED_CODES = frozenset({ErrorCode.UNAVAILABLE})
+_RETRIED_CODES = frozenset({ErrorCode.UNAVAILABLE, DisconnectReason.LEASE_LOST, DisconnectReason.SERVER_RESTART})
 
 
 class Cable:
