@@ -1,6 +1,6 @@
 """Lists the behaviours of BEHAVIOUR.md that no test names; `behaviour.py --must ID …` fails if one of those is missing.
 
-A test names the ids it shows, e.g. `test_P4_touch_never_resurrects`. BEHAVIOUR.md is kept in shared/ beside the checkout.
+A test names the ids it shows: `test_P4_touch_never_resurrects`. BEHAVIOUR.md is in shared/, beside the checkout.
 """
 
 import re
