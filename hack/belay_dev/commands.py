@@ -1,5 +1,6 @@
 """`belay dev` and `belay demo`: commands that come with the development tools (entry point group `belay.commands`)."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -73,15 +74,17 @@ def _unwind(_number: int, _frame: FrameType | None) -> None:
 
 
 def _greeting(ready: Ready) -> str:
+    path = "" if shutil.which("kubectl") else f"\n  export PATH=$PATH:{ready.kubectl.parent}      # has a kubectl"
     return f"""
-Belay is ready. In another terminal:
+Belay is ready: agents attach at {ready.gateway} (also /healthz, /metrics),
+the operator shows itself at {ready.operator} (/healthz, /metrics). In another terminal:
 
   export KUBECONFIG={ready.kubeconfig}
   export BELAY_GATEWAY={ready.gateway}
-  export BELAY_TOKEN_FILE={ready.token_file}
+  export BELAY_TOKEN_FILE={ready.token_file}{path}
 
   kubectl apply -f manifests/samples/agent.yaml
-  belay agent run writer --exec 'tr a-z A-Z'
-  belay delegate writer "hello" --wait
+  belay agent run researcher --exec 'tr a-z A-Z'
+  belay delegate researcher "hold the rope" --wait
 
 Ctrl-C ends everything."""

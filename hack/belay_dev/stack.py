@@ -24,7 +24,7 @@ from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import DevError
 from belay_dev.guard import Guard
 from belay_dev.process import Process
-from belay_dev.tools import Say, tell
+from belay_dev.tools import Say, Tool, tell
 
 NAMESPACE = "belay"
 READY_SECONDS = 60.0
@@ -71,7 +71,10 @@ class Ready:
 
     kubeconfig: Path
     gateway: str
+    operator: str
+    """Where the operator answers /healthz, /readyz and /metrics."""
     token_file: Path
+    kubectl: Path
     pids: dict[str, int]
 
     def line(self) -> str:
@@ -80,6 +83,7 @@ class Ready:
             {
                 "kubeconfig": str(self.kubeconfig),
                 "gateway": self.gateway,
+                "operator": self.operator,
                 "token": self.token_file.read_text().strip(),
                 "tokenFile": str(self.token_file),
                 "pids": self.pids,
@@ -179,10 +183,12 @@ class Stack:
     def _start(self, held: ExitStack) -> Ready:
         operator = self._spawn("belay-operator", "belay_operator.main", ["--health-port", "0"], held)
         gateway = self._spawn("belay-gateway", "belay_gateway.main", ["--port", str(self._gateway_port)], held)
-        self._wait_ready(operator)
+        leading = self._wait_ready(operator)
         announced = self._wait_ready(gateway)
         pids = {**self.control_plane.pids, operator.name: operator.pid, gateway.name: gateway.pid}
-        return Ready(self.control_plane.kubeconfig, announced["url"], self._folder / "agent.token", pids)
+        kubectl = self.control_plane.binaries[Tool.KUBECTL]
+        token_file = self._folder / "agent.token"
+        return Ready(self.control_plane.kubeconfig, announced["url"], leading["url"], token_file, kubectl, pids)
 
     def _spawn(self, name: str, module: str, flags: list[str], held: ExitStack) -> Process:
         log = self._folder / f"{name}.log"
