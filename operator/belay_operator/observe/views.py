@@ -1,5 +1,6 @@
 """Gathers what is known of one agent into the view that decisions are made on."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from belay_api.agentsubscription import SubscriptionPhase
@@ -44,23 +45,23 @@ class Gatherer:
         times = self._index.times_of(agent)
         sessions = self._sessions(agent)
         offline = self._offline(agent, sessions)
-        common = {
-            "ref": agent,
-            "times": times,
-            "sessions": sessions,
-            "offline_since": offline,
-            "blind": self._presence.blind(times.stale_after),
-            "sighted_since": self._presence.sighted_since(times.stale_after),
-        }
+        view = AgentView(
+            ref=agent,
+            exists=record is not None,
+            times=times,
+            sessions=sessions,
+            offline_since=offline,
+            blind=self._presence.blind(times.stale_after),
+            sighted_since=self._presence.sighted_since(times.stale_after),
+        )
         if record is None:
-            return AgentView(exists=False, **common)  # type: ignore[arg-type]
-        return AgentView(
-            exists=True,
+            return view
+        return replace(
+            view,
             runtime=record.runtime,
             max_active=record.max_active,
             suspended=record.suspended,
             on_agent_lost=record.on_agent_lost,
-            **common,  # type: ignore[arg-type]
         )
 
     def row_facts(self, agent: Ref) -> list[RowFacts]:
