@@ -16,7 +16,6 @@ class Reason(StrEnum):
     AGENT_OFFLINE = "AgentOffline"
     AGENT_ONLINE = "AgentOnline"
     AGENT_SUSPENDED = "AgentSuspended"
-    AGENT_UNRESPONSIVE = "AgentUnresponsive"
     CANCELLED = "Cancelled"
     COMPLETED = "Completed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -37,7 +36,6 @@ class SubscriptionReason(StrEnum):
 
     CLOSED = "Closed"
     CONNECTION_LOST = "ConnectionLost"
-    GATEWAY_LOST = "GatewayLost"
     GATEWAY_SHUTDOWN = "GatewayShutdown"
     GOODBYE = "Goodbye"
     SILENT = "Silent"

@@ -1,17 +1,17 @@
 """Events on Delegations: what was refused is visible with `kubectl describe`; repeats and floods are not written."""
 
-import uuid
 from collections import OrderedDict
 
 import structlog
 
-from belay_api.meta import API_VERSION
-from belay_api.times import to_wire
+from belay_api.meta import COMPONENT_GATEWAY
 from belay_gateway.bucket import Bucket
+from belay_gateway.objects import ref_of
 from belay_gateway.tasks import Tasks
 from belay_kube.client import EVENTS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
+from belay_kube.events import About, Reporter, event_body
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +19,6 @@ REPEAT_SECONDS = 300.0
 """The same event on the same object is written once in this time."""
 _RATE, _BURST = 5.0, 25.0
 _REMEMBERED = 4096
-_NOTE_CHARS = 1024
 
 
 class Events:
@@ -28,7 +27,7 @@ class Events:
     def __init__(self, kube: Kube, clock: Clock, identity: str, tasks: Tasks) -> None:
         self._kube = kube
         self._clock = clock
-        self._identity = identity
+        self._reporter = Reporter(COMPONENT_GATEWAY, identity)
         self._tasks = tasks
         self._bucket = Bucket(clock, _RATE, _BURST)
         self._written: OrderedDict[tuple[str, str, str], float] = OrderedDict()
@@ -45,27 +44,9 @@ class Events:
         self._tasks.spawn(self._write(delegation, reason, action, note), "writing an event")
 
     async def _write(self, delegation: Json, reason: str, action: str, note: str) -> None:
-        meta = delegation["metadata"]
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"{meta['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": meta["namespace"]},
-            "eventTime": to_wire(self._clock.now()),
-            "reportingController": "belay.dev/gateway",
-            "reportingInstance": self._identity[:128],
-            "type": "Warning",
-            "reason": reason,
-            "action": action,
-            "note": note[:_NOTE_CHARS],
-            "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": "Delegation",
-                "namespace": meta["namespace"],
-                "name": meta["name"],
-                "uid": meta["uid"],
-            },
-        }
+        about = About("Delegation", ref_of(delegation), delegation["metadata"]["uid"])
+        body = event_body(about, self._reporter, reason, action, note, self._clock.now(), warning=True)
         try:
-            await self._kube.create(EVENTS, meta["namespace"], body)
+            await self._kube.create(EVENTS, about.ref.namespace, body)
         except KubeError as error:
             log.warning("an event could not be written", reason=reason, error=error.message[:300])

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import structlog
 
 from belay_api.meta import COMPONENT_GATEWAY, LABEL_COMPONENT
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Kube, pages
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.reader import STALLED_SECONDS, Reader
+from belay_kube.reader import STALLED_SECONDS, Reader, Sink
 from belay_operator.apply import Applier
 from belay_operator.engine import Engine
 from belay_operator.events import Recorder
@@ -39,27 +39,22 @@ class Operator:
         self.seen = Seen(Index(times), self.presence, clock, self.metrics)
         self.engine = Engine(self.seen, applier, clock, self.metrics)
         self.sweeper = Sweeper(kube, self.engine, clock, settings.namespace, settings.sweeper_interval)
+        self._agents = sinks.agents(self.seen, self.metrics)
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
 
     def _make_readers(self) -> dict[str, Reader]:
         gateways = {"labelSelector": f"{LABEL_COMPONENT}={COMPONENT_GATEWAY}"}
-        made = {
-            "delegations": (DELEGATIONS, sinks.delegations, None, {"fieldSelector": UNFINISHED}),
-            "subscriptions": (SUBSCRIPTIONS, sinks.subscriptions, None, {}),
-            "leases": (LEASES, sinks.leases, self._settings.namespace, gateways),
+        fed = self.seen, self.metrics
+        made: dict[str, tuple[Collection, Sink, str | None, dict[str, str]]] = {
+            "delegations": (DELEGATIONS, sinks.delegations(*fed), None, {"fieldSelector": UNFINISHED}),
+            "subscriptions": (SUBSCRIPTIONS, sinks.subscriptions(*fed), None, {}),
+            "leases": (LEASES, sinks.leases(*fed), self._settings.namespace, gateways),
         }
         for name in made:
             self.presence.contact_lost(name)
         return {
-            name: Reader(
-                self._kube,
-                collection,
-                sink(self.seen, self.metrics),
-                self._clock,
-                namespace=where,
-                selectors=selectors,
-            )
+            name: Reader(self._kube, collection, sink, self._clock, namespace=where, selectors=selectors)
             for name, (collection, sink, where, selectors) in made.items()
         }
 
@@ -75,10 +70,9 @@ class Operator:
             group.create_task(self.engine.run(self._settings.workers), name="engine")
 
     def _edge(self) -> KopfEdge:
-        agents = sinks.agents(self.seen, self.metrics)
         receiver = Receiver(
-            agent=agents.changed,
-            agent_gone=agents.deleted,
+            agent=self._agents.changed,
+            agent_gone=self._agents.deleted,
             sweeper=self.sweeper.configured,
             tick=self.sweeper.tick,
         )
@@ -87,10 +81,9 @@ class Operator:
     async def _open(self) -> None:
         """Decide nothing before everything was seen once: a missing agent must really be missing."""
         await self.sweeper.ensure()
-        agents = sinks.agents(self.seen, self.metrics)
         async for page in pages(self._kube, AGENTS):
             for obj in page["items"]:
-                agents.changed(obj)
+                self._agents.changed(obj)
         for reader in self.readers.values():
             await reader.has_synced.wait()
         self.seen.found_contact("start")

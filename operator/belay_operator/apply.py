@@ -15,9 +15,10 @@ from belay_api.transitions import TERMINAL, Phase, Writer, allowed
 from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
+from belay_kube.events import About
 from belay_operator.decisions.rows import Mark
 from belay_operator.decisions.view import Change
-from belay_operator.events import About, Recorder
+from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.records import AgentRecord, Row, Work
 

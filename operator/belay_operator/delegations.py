@@ -1,7 +1,5 @@
 """One delegation at a time: judge it, write what was decided, and remember when to look again."""
 
-from datetime import timedelta
-
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_kube.clock import Clock
@@ -11,6 +9,7 @@ from belay_operator.decisions.view import AgentView, Change
 from belay_operator.metrics import Metrics
 from belay_operator.observe.records import Work
 from belay_operator.observe.views import Gatherer
+from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
 
 _HELD_BACK_SECONDS = 2.0
@@ -52,7 +51,7 @@ class Delegations:
         """Look at `work` again when something of it is due."""
         due, now = fate.next_due(work, view), self._clock.now()
         held_back = _BLIND_SECONDS if view.blind else _HELD_BACK_SECONDS
-        later = due if due > now else now + timedelta(seconds=held_back)
+        later = due if due > now else after(now, held_back)
         self._seen.timers.set(Key(KeyKind.WORK, work.ref), later)
 
     async def write(self, work: Work, change: Change) -> Outcome:

@@ -18,6 +18,7 @@ from belay_api.timing import Times
 
 log = structlog.get_logger(__name__)
 
+_DEFAULTS = Times()
 SWEEP_SECONDS = 300
 MOST_SWEEP_SECONDS = 86_400
 MOST_THRESHOLD_SECONDS = 2_592_000
@@ -40,10 +41,18 @@ class Settings(BaseSettings):
     health_host: Annotated[str, Field(description="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1"
     health_port: Annotated[int, Field(ge=0, le=65535, description="Port of the same; 0 takes a free one.")] = 8081
     workers: Annotated[int, Field(ge=1, le=256, description="Most writes at once.")] = 32
-    heartbeat_seconds: Annotated[int, Field(ge=1, le=3600, description="Default of timing.heartbeatSeconds.")] = 15
-    stale_after_seconds: Annotated[int, Field(ge=2, le=86400, description="Default of timing.staleAfterSeconds.")] = 45
-    grace_seconds: Annotated[int, Field(ge=0, le=86400, description="Default of timing.reconnectGraceSeconds.")] = 30
-    deadline_seconds: Annotated[int, Field(ge=1, le=2592000, description="Default of timing.deadlineSeconds.")] = 21600
+    heartbeat_seconds: Annotated[int, Field(ge=1, le=3600, description="Default of timing.heartbeatSeconds.")] = (
+        _DEFAULTS.heartbeat
+    )
+    stale_after_seconds: Annotated[int, Field(ge=2, le=86400, description="Default of timing.staleAfterSeconds.")] = (
+        _DEFAULTS.stale_after
+    )
+    grace_seconds: Annotated[int, Field(ge=0, le=86400, description="Default of timing.reconnectGraceSeconds.")] = (
+        _DEFAULTS.grace
+    )
+    deadline_seconds: Annotated[int, Field(ge=1, le=2592000, description="Default of timing.deadlineSeconds.")] = (
+        _DEFAULTS.deadline
+    )
     sweeper_interval: Annotated[
         int, Field(validation_alias="DELEGATION_SWEEPER_INTERVAL_S", description="Seconds between two sweeps.")
     ] = SWEEP_SECONDS
@@ -53,7 +62,7 @@ class Settings(BaseSettings):
             validation_alias="DELEGATION_STUCK_THRESHOLD_S",
             description="Seconds without a heartbeat after which work is Stuck.",
         ),
-    ] = 600
+    ] = _DEFAULTS.stuck_threshold
     lease_seconds: Annotated[int, Field(ge=2, le=600, description="How long a leader is waited for.")] = 15
     log_format: Annotated[Literal["console", "json"], Field(description="How to log.")] = "console"
     announce: Annotated[bool, Field(description="Print one line of JSON on standard output when ready.")] = False
@@ -64,7 +73,7 @@ class Settings(BaseSettings):
         name = getattr(info, "field_name", "")
         if name == "sweeper_interval":
             return whole_or(str(value), SWEEP_SECONDS, MOST_SWEEP_SECONDS, name)
-        return whole_or(str(value), Times().stuck_threshold, MOST_THRESHOLD_SECONDS, name)
+        return whole_or(str(value), _DEFAULTS.stuck_threshold, MOST_THRESHOLD_SECONDS, name)
 
     def times(self) -> Times:
         """The times in force where neither agent nor DelegationSweeper says otherwise."""

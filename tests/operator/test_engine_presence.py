@@ -134,7 +134,7 @@ async def test_P3_a_renewal_that_the_watch_did_not_tell_of_keeps_the_row_live(
     await world.pass_time(40)
     sink = world.operator.readers["subscriptions"]._sink
     assert isinstance(sink, EngineSink)
-    sink._changed = lambda _: None
+    sink._saw = lambda _: None
     session.renewing = True
     await session.touch()
     await world.clock.advance(6)

@@ -1,9 +1,11 @@
 """Sinks of the slim readers: delegations, rows and gateway Leases, by the thousand (DESIGN.md section 8)."""
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import structlog
 
+from belay_api.names import Ref
 from belay_kube.client import Json
 from belay_operator.metrics import Metrics
 from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of, version_of
@@ -11,8 +13,10 @@ from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 
+R = TypeVar("R")
 
-class EngineSink:
+
+class EngineSink(Generic[R]):
     """Feeds one collection into what was seen; an object that can't be read is counted and skipped (S7)."""
 
     def __init__(
@@ -20,26 +24,28 @@ class EngineSink:
         name: str,
         seen: Seen,
         metrics: Metrics,
-        changed: Callable[[Json], None],
-        deleted: Callable[[Json], None],
+        read: Callable[[Json], R],
+        saw: Callable[[R], None],
+        gone: Callable[[Ref, str | None], None],
     ) -> None:
         self._name = name
         self._seen = seen
         self._metrics = metrics
-        self._changed = changed
-        self._deleted = deleted
+        self._read = read
+        self._saw = saw
+        self._gone = gone
 
     def changed(self, obj: Json) -> None:
         """The object is there, as shown."""
         try:
-            self._changed(obj)
+            self._saw(self._read(obj))
         except (KeyError, ValueError, TypeError) as error:
             self._metrics.errors.labels(self._name).inc()
             log.warning("object can't be read and is skipped", kind=self._name, ref=str(ref_of(obj)), error=repr(error))
 
     def deleted(self, obj: Json) -> None:
         """The object is gone, or ended."""
-        self._deleted(obj)
+        self._gone(ref_of(obj), version_of(obj))
 
     def synced(self) -> None:
         """Contact: if that ends a blind time, everything is looked at again."""
@@ -50,43 +56,25 @@ class EngineSink:
         self._seen.lost_contact(self._name)
 
 
-def agents(seen: Seen, metrics: Metrics) -> EngineSink:
+def agents(seen: Seen, metrics: Metrics) -> EngineSink[AgentRecord]:
     """Agents, as kopf tells of them."""
-    return EngineSink(
-        "agents",
-        seen,
-        metrics,
-        lambda o: seen.saw_agent(AgentRecord.read(o)),
-        lambda o: seen.gone_agent(ref_of(o), version_of(o)),
-    )
+    return EngineSink("agents", seen, metrics, AgentRecord.read, seen.saw_agent, seen.gone_agent)
 
 
-def delegations(seen: Seen, metrics: Metrics) -> EngineSink:
+def delegations(seen: Seen, metrics: Metrics) -> EngineSink[Work]:
     """Unfinished delegations; one that leaves the selection has ended."""
-    return EngineSink(
-        "delegations",
-        seen,
-        metrics,
-        lambda o: seen.saw_work(Work.read(o)),
-        lambda o: seen.gone_work(ref_of(o), version_of(o)),
-    )
+    return EngineSink("delegations", seen, metrics, Work.read, seen.saw_work, seen.gone_work)
 
 
-def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink:
+def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink[Row]:
     """Rows of sessions."""
-    return EngineSink(
-        "subscriptions",
-        seen,
-        metrics,
-        lambda o: seen.saw_row(Row.read(o)),
-        lambda o: seen.gone_row(ref_of(o), version_of(o)),
-    )
+    return EngineSink("subscriptions", seen, metrics, Row.read, seen.saw_row, seen.gone_row)
 
 
-def leases(seen: Seen, metrics: Metrics) -> EngineSink:
+def leases(seen: Seen, metrics: Metrics) -> EngineSink[GatewayLease]:
     """Leases of gateways."""
 
-    def changed(obj: Json) -> None:
-        seen.saw_lease(GatewayLease.read(obj))
+    def gone(ref: Ref, _: str | None) -> None:
+        seen.presence.lease_gone(ref.name)
 
-    return EngineSink("leases", seen, metrics, changed, lambda o: seen.presence.lease_gone(ref_of(o).name))
+    return EngineSink("leases", seen, metrics, GatewayLease.read, seen.saw_lease, gone)
