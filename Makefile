@@ -78,7 +78,7 @@ bench: binaries ## Measure against the raw API server in the same run (ARGS=1000
 .PHONY: lock
 lock: $(READY) ## Lock the versions again, with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove what was made here; the cached programs stay

@@ -124,6 +124,59 @@ class Cancelled(OnAttempt):
     action: Literal["cancelled"] = "cancelled"
 
 
+class Release(OnAttempt):
+    """Give the work back unfinished: it goes to the queue, attempt + 1."""
+
+    action: Literal["release"] = "release"
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
+class RequestPermission(Action):
+    """Ask people whether a tool may be used; the answer comes as `permission_decision`, now or after a replay."""
+
+    action: Literal["request_permission"] = "request_permission"
+    request_id: RequestId
+    tool: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    description: Annotated[str, StringConstraints(max_length=4096)] = ""
+    input_preview: Annotated[str, StringConstraints(max_length=4096)] = ""
+    delegation: ObjectName | None = None
+    """The work it is asked for; the request expires with it."""
+    expires_after_seconds: int | None = Field(default=None, ge=1, le=2592000)
+
+
+class ReplayPermissions(Action):
+    """Send again what was decided on these, to this socket only (C4, C5)."""
+
+    action: Literal["replay_permissions"] = "replay_permissions"
+    request_ids: list[RequestId] = Field(min_length=1, max_length=100)
+
+
+class Resolved(Action):
+    """The request was answered elsewhere, at the agent's own terminal: it is no longer asked."""
+
+    action: Literal["resolved"] = "resolved"
+    request_id: RequestId
+
+
+class Delegate(Action):
+    """Hand work to another agent of the same namespace; its events come on the session's own topic."""
+
+    action: Literal["delegate"] = "delegate"
+    agent: ObjectName
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES)]
+    inputs: dict[str, str] | None = Field(default=None, max_length=32)
+    session_id: SessionId | None = None
+    topic: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    parent: ObjectName | None = None
+    """The delegation this is a part of: the session must hold it."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    deadline_seconds: int | None = Field(default=None, ge=1, le=2592000)
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+
+
 class HeldAttempt(Frame):
     """One piece of work the client says it holds."""
 
@@ -145,7 +198,20 @@ class Goodbye(Action):
 
 
 AnyAction = Annotated[
-    Accept | Heartbeat | ProgressMade | Complete | Fail | Cancelled | Resume | Goodbye, Field(discriminator="action")
+    Accept
+    | Heartbeat
+    | ProgressMade
+    | Complete
+    | Fail
+    | Release
+    | Cancelled
+    | RequestPermission
+    | ReplayPermissions
+    | Resolved
+    | Delegate
+    | Resume
+    | Goodbye,
+    Field(discriminator="action"),
 ]
 ACTIONS: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
 
@@ -202,6 +268,35 @@ class Revoked(Frame):
     attempt: int
 
 
+class Behavior(StrEnum):
+    """What was decided on a permission request."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+class PermissionDecision(Frame):
+    """What was decided on a request of this session; sent once, and again when a replay asks for it."""
+
+    type: Literal["permission_decision"] = "permission_decision"
+    request_id: RequestId
+    name: ObjectName
+    behavior: Behavior
+    reason: str | None = None
+    decided_by: str
+
+
+class Broadcast(Frame):
+    """A transient word to an agent's sockets or to a topic's listeners; kept nowhere, told at most once (C3)."""
+
+    type: Literal["broadcast"] = "broadcast"
+    id: str
+    sender: str
+    agent: str | None = None
+    topic: str | None = None
+    body: Any
+
+
 class ResumeVerdict(StrEnum):
     """What is to become of one held attempt; for all but `continue` the client stops."""
 
@@ -220,10 +315,11 @@ class Resumed(Frame):
 
 
 class Ack(Frame):
-    """The action was carried out; for `resume` with one verdict for each entry."""
+    """The action was carried out; for `resume` with one verdict for each entry, else with the name of what it made."""
 
     type: Literal["ack"] = "ack"
     ref: str | int | None = None
+    name: ObjectName | None = None
     held: list[Resumed] | None = None
 
 
@@ -260,9 +356,16 @@ class Event(Frame):
     reason: str | None = None
     attempt: int | None = None
     percent: int | None = None
+    message: str | None = None
+    """Why, in a sentence; once it has ended."""
+    result: Result | None = None
+    """What came of it; once it has ended."""
 
 
-AnyMessage = Annotated[Attached | Dispatch | Cancel | Revoked | Ack | Error | Event, Field(discriminator="type")]
+AnyMessage = Annotated[
+    Attached | Dispatch | Cancel | Revoked | PermissionDecision | Broadcast | Ack | Error | Event,
+    Field(discriminator="type"),
+]
 MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
 

@@ -3,7 +3,7 @@ socket that asked for it; one that was fenced off writes nothing more. Actions o
 their order, others don't wait for each other.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from belay_api.frames import (
     Accept,
     Ack,
+    Action,
     AnyAction,
     Cancelled,
     Complete,
@@ -51,6 +52,10 @@ _FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: st
 _BROKEN = Refusal(ErrorCode.UNAVAILABLE, "the gateway failed at this, which is its own fault: try again")
 
 
+Other = Callable[[Session, Any], Awaitable[Ack | Refusal]]
+"""Carries out one action for a session; what it answers is sent. May raise nothing a peer should hear of."""
+
+
 class Inbound:
     """Carries out what agents ask for, and answers."""
 
@@ -80,6 +85,8 @@ class Inbound:
         self._tasks = tasks
         self._metrics = metrics
         self._locks = KeyedLocks()
+        self.others: dict[type[Action], Other] = {}
+        """Who carries out the actions that are not about one attempt or the whole session, by their class."""
 
     def receive(self, session: Session, data: str | None) -> None:
         """Read a message and start what it asks for. Never waits."""
@@ -101,8 +108,10 @@ class Inbound:
             case Goodbye():
                 session.leaving = True
                 work, key = self._goodbye(session, action), ALL
-            case _:
+            case OnAttempt():
                 work, key = self._act(session, action), action.name
+            case _:
+                work, key = self._other(session, action), f"{action.action} {action.ref}"
         self._acting.enter(session, key)
         self._tasks.spawn(self._carry_out(session, action, key, work), f"action {action.action}")
 
@@ -186,6 +195,13 @@ class Inbound:
             who = f"session {session.session_id} of agent {session.agent.name}"
             note = f"{action.__class__.__name__} of attempt {action.attempt} by {who} was refused: {verdict.message}"
             self._events.warn(seen[0], reason, "Reply", note)
+
+    async def _other(self, session: Session, action: Action) -> None:
+        answer = await self.others[type(action)](session, action)
+        if isinstance(answer, Refusal):
+            self._answer(session, action.ref, answer)
+        else:
+            session.say(answer)
 
     # --- the whole session -------------------------------------------------------------------------------------
 
