@@ -1,0 +1,107 @@
+"""Decisions on permission requests, on their way to the sessions that asked (C4, C5).
+
+The Sink of the reader of unsettled PermissionRequests. A decision is told once, by the gateway that has the session's
+socket when it sees it made; whoever was away asks for it with `replay_permissions`.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from belay_api.names import Ref
+from belay_api.permissionrequest import SETTLED
+from belay_gateway import permitting
+from belay_gateway.objects import agent_of, ref_of
+from belay_gateway.patience import patiently
+from belay_gateway.sockets import Session, Sockets
+from belay_gateway.tasks import Tasks
+from belay_kube.client import PERMISSION_REQUESTS, Json, Kube
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, NotFound
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Seen:
+    """An unsettled request, and whether its decision is told, or shall not be."""
+
+    uid: str
+    agent: Ref
+    session_id: str
+    told: bool = False
+
+
+class Decisions:
+    """Knows the requests that nobody has settled, and tells what is decided on them."""
+
+    def __init__(self, kube: Kube, clock: Clock, sockets: Sockets, tasks: Tasks) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._sockets = sockets
+        self._tasks = tasks
+        self._seen: dict[Ref, _Seen] = {}
+
+    # --- Sink --------------------------------------------------------------------------------------------------
+
+    def changed(self, obj: Json) -> None:
+        """Asked, or decided."""
+        seen = self._entry(obj)
+        if seen.told or not obj["spec"].get("decision"):
+            return
+        seen.told = True
+        session = self._sockets.session(seen.agent, seen.session_id)
+        if session and session.is_open:
+            self.tell(session, obj)
+
+    def deleted(self, obj: Json) -> None:
+        """Settled, or deleted: the old object doesn't say which, and a decision may have come with it."""
+        seen = self._seen.pop(ref_of(obj), None)
+        if seen and not seen.told and self._sockets.session(seen.agent, seen.session_id):
+            self._tasks.spawn(self._look_again(ref_of(obj), seen), "reading a permission request again")
+
+    def synced(self) -> None:
+        """Nothing waits for it here."""
+
+    def lost(self) -> None:
+        """What is decided meanwhile is told when contact is back."""
+
+    def _entry(self, obj: Json) -> _Seen:
+        ref, uid = ref_of(obj), obj["metadata"]["uid"]
+        seen = self._seen.get(ref)
+        if seen is None or seen.uid != uid:
+            seen = self._seen[ref] = _Seen(uid, agent_of(obj), obj["spec"]["sessionId"])
+        return seen
+
+    async def _look_again(self, ref: Ref, seen: _Seen) -> None:
+        def is_there() -> bool:
+            return self._sockets.session(seen.agent, seen.session_id) is not None
+
+        async def read() -> Json | None:
+            try:
+                return await self._kube.get(PERMISSION_REQUESTS, ref.namespace, ref.name)
+            except NotFound:
+                return None
+
+        try:
+            now = await patiently(self._clock, read, is_there)
+        except KubeError as error:
+            log.warning("a permission request could not be read", request=str(ref), error=error.message[:300])
+            return
+        session = self._sockets.session(seen.agent, seen.session_id)
+        if now and now["metadata"]["uid"] == seen.uid and session and session.is_open:
+            self.tell(session, now)
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def tell(self, session: Session, request: Json) -> None:
+        """Say what was decided on a request as read, if anything was."""
+        frame = permitting.decision_frame(request)
+        if frame:
+            self.note_told(request)
+            session.say(frame)
+
+    def note_told(self, request: Json) -> None:
+        """Its decision isn't told (again) when the reader sees it, which may be later than a live read does."""
+        if (request.get("status") or {}).get("phase") not in SETTLED:
+            self._entry(request).told = True
