@@ -1,0 +1,74 @@
+"""What a session that has a socket may do by HTTP instead, and its goodbye (DESIGN.md section 6; D10, C7)."""
+
+from http import HTTPStatus
+
+from belay_api.frames import Complete, Fail, Heartbeat, OnAttempt, ProgressMade
+from belay_api.names import Ref
+from belay_gateway.api import models
+from belay_gateway.api.operation import Answer, Call, Carry, Operation, Parts, shown
+
+_ONE = "/namespaces/{namespace}/delegations/{name}"
+
+
+async def heartbeat(parts: Parts, call: Call[models.Named, None, models.Beat]) -> Answer:
+    """As the action `heartbeat`."""
+    return await _act(parts, call, Heartbeat(name=call.where.name, attempt=call.body.attempt))
+
+
+async def progress(parts: Parts, call: Call[models.Named, None, models.ProgressReport]) -> Answer:
+    """As the action `progress`."""
+    action = ProgressMade(name=call.where.name, attempt=call.body.attempt, progress=call.body.progress)
+    return await _act(parts, call, action)
+
+
+async def reply(parts: Parts, call: Call[models.Named, None, models.Reply]) -> Answer:
+    """As the action `complete` or `fail`."""
+    return await _act(parts, call, _end(call.where.name, call.body))
+
+
+def _end(name: str, said: models.Reply) -> Complete | Fail:
+    if said.result is not None:
+        return Complete(name=name, attempt=said.attempt, result=said.result)
+    return Fail(name=name, attempt=said.attempt, message=said.failure or "")
+
+
+async def _act(parts: Parts, call: Call[models.Named, None, models.OnAttempt], action: OnAttempt) -> Answer:
+    agent = Ref(call.where.namespace, call.body.agent)
+    return Answer(shown(await parts.replies.act(call.user, agent, call.body.session_id, action)))
+
+
+async def goodbye(parts: Parts, call: Call[models.NamedSession, None, None]) -> Answer:
+    """As the action `goodbye`: what the session holds is dealt with at once (C7)."""
+    agent = Ref(call.where.namespace, call.where.name)
+    await parts.replies.goodbye(call.user, agent, call.where.session)
+    return Answer(None, HTTPStatus.NO_CONTENT)
+
+
+def _verb(name: str, verb: str, summary: str, carry: Carry, body: type[models.OnAttempt]) -> Operation:
+    return Operation(
+        name=name,
+        method="POST",
+        path=f"{_ONE}/{verb}",
+        summary=summary,
+        carry=carry,
+        where=models.Named,
+        body=body,
+        answers={HTTPStatus.OK: models.Delegation},
+        refusals=frozenset({HTTPStatus.CONFLICT}),
+    )
+
+
+OPERATIONS = (
+    _verb("heartbeatDelegation", "heartbeat", "Say that the holder is still at it.", heartbeat, models.Beat),
+    _verb("progressDelegation", "progress", "Say how far it is.", progress, models.ProgressReport),
+    _verb("replyDelegation", "reply", "End the work, with its result or by giving it up.", reply, models.Reply),
+    Operation(
+        name="endSession",
+        method="DELETE",
+        path="/namespaces/{namespace}/agents/{name}/sessions/{session}",
+        summary="Say goodbye for a session: it will not come back.",
+        carry=goodbye,
+        where=models.NamedSession,
+        answers={HTTPStatus.NO_CONTENT: None},
+    ),
+)

@@ -1,0 +1,130 @@
+"""The OpenAPI document: in step with the code, valid, and kept by the running gateway whatever it is asked."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from belay_api import generated
+from belay_gateway.api import openapi
+from belay_kube.client import PERMISSION_REQUESTS, Kube
+from gateway.caller import DELEGATE, EVERYTHING, Caller, caller, permission_request
+from gateway.stage import Running, Stage
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+CHECKS: list[Any] = [
+    not_a_server_error,
+    status_code_conformance,
+    response_schema_conformance,
+    content_type_conformance,
+]
+EXAMPLES = 12
+ATTACH = {**DELEGATE, "verbs": ["attach"]}
+
+
+def test_the_copy_in_docs_is_up_to_date() -> None:
+    """What is checked in is what the gateway serves."""
+    assert generated.drift(DOCS, openapi.files(), openapi.FILE) == []
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    """Clients are generated from them; each also says what its path names."""
+    names = [operation.name for operation in openapi.OPERATIONS]
+    assert len(names) == len(set(names))
+    for operation in openapi.OPERATIONS:
+        for name in operation.where.model_fields:
+            assert f"{{{name}}}" in operation.path
+
+
+def test_every_schema_is_one() -> None:
+    """By JSON Schema's own meta-schema, with every reference resolved."""
+    document = openapi.document()
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        assert jsonschema_rs.meta.is_valid(schema)
+    text = openapi.files()[openapi.FILE]
+    assert "[:" not in text
+    assert _refs(document) <= {f"#/components/schemas/{name}" for name in schemas}
+
+
+def _refs(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if "$ref" in node else set()
+        return own.union(*map(_refs, node.values()))
+    return set().union(*map(_refs, node)) if isinstance(node, list) else set()
+
+
+async def test_served_without_a_token(gateway: Running) -> None:
+    """Whoever is to write a client needs no account."""
+    answer = await Caller(gateway, "", None).send("GET", "/openapi.json")
+    assert (answer.status, answer.type, answer.body) == (200, "application/json", openapi.document())
+
+
+@pytest.fixture
+async def alice(stage: Stage, gateway: Running, gateway_kube: Kube) -> Caller:
+    """Somebody who may do everything here, with an agent, its session and work in every way."""
+    who = await caller(stage, gateway, "alice", *EVERYTHING, DELEGATE, ATTACH)
+    await stage.agent("a", "alice")
+    peer = await gateway.dialer.dial(who.token)
+    await peer.subscribe(f"{stage.namespace}/a", "s1")
+    await stage.offered("d", "a", topic="t")
+    await gateway_kube.create(PERMISSION_REQUESTS, stage.namespace, permission_request("d"))
+    return who
+
+
+async def test_the_gateway_keeps_to_the_document(alice: Caller) -> None:
+    """Every operation, with what hypothesis makes of its schemas: no 5xx, and only what the document says."""
+    await asyncio.to_thread(_run, alice)
+
+
+def _run(alice: Caller) -> None:
+    schema = schemathesis.openapi.from_url(f"{alice.gateway.url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == len(openapi.OPERATIONS)
+    for operation in operations:
+        _try(operation, alice)
+
+
+def _try(operation: Any, alice: Caller) -> None:
+    asked: set[int] = set()
+
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def run(case: Case[Any]) -> None:
+        _aim(case, alice.namespace)
+        asked.add(case.call_and_validate(headers=_bearer(alice), checks=CHECKS).status_code)
+
+    run()
+    assert not asked <= {401, 403, 404}, f"{operation.label}: nothing but {asked}"
+
+
+def _aim(case: Case[Any], namespace: str) -> None:
+    """Names that nobody has are all alike: most requests go to what is there."""
+    known = {"namespace": namespace, "session": "s1", "name": "a" if "/agents/" in case.path else "d"}
+    given = case.path_parameters or {}
+    case.path_parameters = {name: known.get(name, value) for name, value in given.items()}
+    if isinstance(case.body, dict) and "sessionId" in case.body:
+        case.body = {**case.body, "agent": "a", "sessionId": "s1"}
+
+
+def _bearer(alice: Caller) -> dict[str, str]:
+    return {"Authorization": f"Bearer {alice.token}"}
