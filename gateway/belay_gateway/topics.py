@@ -1,4 +1,5 @@
-"""`AgentChannel` with a `topic_id`: listeners of a topic hear of every change of phase of its delegations.
+"""`AgentChannel` with a `topic_id`: listeners of a topic hear of every change of phase of its delegations, and what is
+broadcast to it (C3).
 
 One reader for each namespace that has listeners: started with the first, stopped with the last.
 """
@@ -7,20 +8,19 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from belay_api.agentsubscription import AgentRef
-from belay_api.frames import Error, ErrorCode, Event, Identifier
+from belay_api.frames import Error, ErrorCode, Identifier
 from belay_api.meta import SESSION_TOPIC_PREFIX
 from belay_api.names import Ref, subscription_name
-from belay_api.reasons import Reason, SubscriptionReason
-from belay_api.transitions import TERMINAL, Phase
+from belay_api.reasons import SubscriptionReason
 from belay_gateway.access import Access, owns
 from belay_gateway.agents import Agents
 from belay_gateway.auth import User
 from belay_gateway.cable import Connection
 from belay_gateway.channel import is_label
-from belay_gateway.objects import attempt_of, phase_in
 from belay_gateway.subscription import Rejected
-from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Json, Kube
+from belay_gateway.topicevents import NamespaceTopics
+from belay_gateway.wire import ref_in
+from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import NotFound
 from belay_kube.reader import Reader
@@ -29,79 +29,12 @@ _SYNC_SECONDS = 10.0
 _TOPIC_CHARS = 253
 
 
-@dataclass(frozen=True)
-class Stand:
-    """What is told of one delegation."""
-
-    agent: str
-    topics: frozenset[str]
-    phase: Phase
-    reason: str | None
-    attempt: int
-
-
 def topic_in(text: str) -> Ref:
     """The topic of an identifier: all after the first slash, slashes too. Raises Rejected."""
     namespace, _, topic = text.partition("/")
     if not is_label(namespace) or not 0 < len(topic) <= _TOPIC_CHARS:
         raise Rejected(ErrorCode.INVALID, 'topic_id: not of the form "namespace/topic"')
     return Ref(namespace, topic)
-
-
-class NamespaceTopics:
-    """The Sink of one namespace's reader, and those who listen to its topics."""
-
-    def __init__(self) -> None:
-        self.listeners: dict[str, set[TopicSubscription]] = {}
-        self._stands: dict[str, Stand] = {}
-        self._live = False
-
-    def changed(self, obj: Json) -> None:
-        """Tell the listeners, if it stands otherwise than before."""
-        name, new = obj["metadata"]["name"], stand_of(obj)
-        old = self._stands.get(name)
-        self._stands[name] = new
-        if self._live and old != new:
-            self._tell(name, new, (obj.get("status") or {}).get("progress") or {})
-
-    def deleted(self, obj: Json) -> None:
-        """A delegation that is deleted before its end ends by that."""
-        name = obj["metadata"]["name"]
-        old = self._stands.pop(name, None)
-        if old and old.phase not in TERMINAL:
-            gone = Stand(old.agent, old.topics, Phase.CANCELLED, Reason.DELETED, old.attempt)
-            self._tell(name, gone, {})
-
-    def synced(self) -> None:
-        """From here on every change is news."""
-        self._live = True
-
-    def lost(self) -> None:
-        """What changes meanwhile is told when contact is back."""
-
-    def _tell(self, name: str, stand: Stand, progress: Json) -> None:
-        for topic in stand.topics & self.listeners.keys():
-            event = Event(
-                topic=topic,
-                name=name,
-                agent=AgentRef(name=stand.agent),
-                phase=str(stand.phase),
-                reason=stand.reason,
-                attempt=stand.attempt,
-                percent=progress.get("percent"),
-            )
-            for listener in tuple(self.listeners[topic]):
-                listener.say(event)
-
-
-def stand_of(obj: Json) -> Stand:
-    """What is told of a delegation as it is. Pure."""
-    spec, status = obj["spec"], obj.get("status") or {}
-    agent = spec["agentRef"]["name"]
-    topics = {spec["topic"]} if spec.get("topic") else set()
-    if status.get("sessionId"):
-        topics.add(f"{SESSION_TOPIC_PREFIX}{agent}/{status['sessionId']}")
-    return Stand(agent, frozenset(topics), phase_in(obj), status.get("reason"), attempt_of(obj))
 
 
 @dataclass
@@ -165,7 +98,7 @@ class Topics:
         namespace, topic = subscription.topic
         watched = self._watched.get(namespace)
         if watched is None:
-            sink = NamespaceTopics()
+            sink = NamespaceTopics(namespace)
             reader = Reader(self._kube, DELEGATIONS, sink, self._clock, namespace=namespace)
             task = asyncio.get_running_loop().create_task(reader.run(), name=f"reader of topics in {namespace}")
             task.add_done_callback(self.on_ended)
@@ -187,6 +120,12 @@ class Topics:
         if watched.listeners == 0:
             del self._watched[namespace]
             watched.task.cancel()
+
+    def tell(self, topic: Ref, kind: str, text: str) -> None:
+        """Tell a message, its type and its JSON, to each listener that this process has. Never waits."""
+        watched = self._watched.get(topic.namespace)
+        if watched:
+            watched.sink.tell(topic.name, kind, text)
 
     async def close(self) -> None:
         """Stop every reader."""
@@ -211,15 +150,15 @@ class TopicSubscription:
         """Events may flow."""
         self._is_open = True
 
-    def say(self, event: Event) -> None:
-        """Tell an event."""
+    def say(self, kind: str, text: str) -> None:
+        """Tell a message: its type, and its JSON."""
         if self._is_open:
-            self._connection.say(self._identifier, event)
+            self._connection.say_text(self._identifier, kind, text)
 
-    def receive(self, _data: str | None, /) -> None:
+    def receive(self, data: str | None, /) -> None:
         """A topic takes no actions (C4)."""
         message = "a topic is for listening: send actions on an agent's subscription"
-        self._connection.say(self._identifier, Error(code=ErrorCode.FORBIDDEN, message=message))
+        self._connection.say(self._identifier, Error(code=ErrorCode.FORBIDDEN, message=message, ref=ref_in(data)))
 
     def end(self, _why: SubscriptionReason, /) -> None:
         """Stop listening."""

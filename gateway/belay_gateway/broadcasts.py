@@ -1,0 +1,175 @@
+"""Broadcasts: a transient word to every socket of an agent, or to every listener of a topic, on all gateways (C3).
+
+Kept nowhere and told at most once. The bus gets it first: when that is down nobody is told, so a broadcast that fails
+can be sent again.
+"""
+
+import uuid
+from collections import OrderedDict
+from typing import Any
+
+import structlog
+
+from belay_api.frames import Broadcast, ErrorCode
+from belay_api.meta import SESSION_TOPIC_PREFIX, VERB_DELEGATE
+from belay_api.names import Ref
+from belay_gateway.access import Access
+from belay_gateway.agents import Agents
+from belay_gateway.auth import User
+from belay_gateway.bucket import Bucket
+from belay_gateway.bus import Bus, BusDown
+from belay_gateway.carried import MAX_BODY_BYTES, Unfit, address_of, body_text, pack, subject_of, unpack
+from belay_gateway.channel import agent_in
+from belay_gateway.delegating import lacks
+from belay_gateway.metrics import Metrics
+from belay_gateway.refused import Refused
+from belay_gateway.settings import Settings
+from belay_gateway.sockets import Sockets
+from belay_gateway.subscription import Rejected
+from belay_gateway.topics import Topics, topic_in
+from belay_gateway.wire import text_of
+from belay_kube.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED = 10_000
+_BURST = 5
+_COMPLAINTS = (0.1, 10.0)
+"""Lines a second in the log, and at once, about what is malformed on the bus; all are counted."""
+
+
+class Broadcasts:
+    """Sends what people and programs broadcast, and tells what comes over the bus."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        agents: Agents,
+        access: Access,
+        sockets: Sockets,
+        topics: Topics,
+        bus: Bus,
+        metrics: Metrics,
+    ) -> None:
+        self._me = settings.identity
+        self._rate = settings.max_broadcasts_per_second
+        self._clock = clock
+        self._agents = agents
+        self._access = access
+        self._sockets = sockets
+        self._topics = topics
+        self._bus = bus
+        self._metrics = metrics
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._told: OrderedDict[str, None] = OrderedDict()
+        self._complaints = Bucket(clock, *_COMPLAINTS)
+        bus.subscribe(self.receive)
+
+    async def to_agent(self, agent: Ref, sender: User, body: Any) -> Broadcast:
+        """Tell every session of an agent; needs what delegating to it needs. Raises Refused, KubeError."""
+        self._check_rate(sender)
+        try:
+            agent_in(str(agent))
+        except Rejected as error:
+            raise Refused(error.code, f"agent: {error.message}") from None
+        await self._check_delegates(sender, agent)
+        if await self._agents.find(agent) is None:
+            raise Refused(ErrorCode.NOT_FOUND, f"agent {agent} doesn't exist: create it with kubectl apply")
+        return await self._send(Broadcast(id=uuid.uuid4().hex, sender=sender.name, agent=str(agent), body=body))
+
+    async def to_topic(self, topic: Ref, sender: User, body: Any) -> Broadcast:
+        """Tell every listener of a topic; needs `create` on delegations there, and to a session's own topic what
+        listening to it needs. Raises Refused, KubeError.
+        """
+        self._check_rate(sender)
+        try:
+            topic_in(str(topic))
+        except Rejected as error:
+            raise Refused(error.code, f"topic: {error.message}") from None
+        await self._check_topic(sender, topic)
+        return await self._send(Broadcast(id=uuid.uuid4().hex, sender=sender.name, topic=str(topic), body=body))
+
+    def _check_rate(self, sender: User) -> None:
+        bucket = self._buckets.get(sender.name)
+        if bucket is None:
+            bucket = self._buckets[sender.name] = Bucket(self._clock, self._rate, self._rate * _BURST)
+        self._buckets.move_to_end(sender.name)
+        _bound(self._buckets)
+        if not bucket.take():
+            self._metrics.broadcasts.labels(str(ErrorCode.RATE_LIMITED)).inc()
+            sentence = f"{sender.name} broadcasts too often: at most {self._rate} a second here, try again later"
+            raise Refused(ErrorCode.RATE_LIMITED, sentence)
+
+    async def _check_delegates(self, sender: User, agent: Ref) -> None:
+        needed = (("create", "delegations", ""), (VERB_DELEGATE, "agents", agent.name))
+        for verb, resource, name in needed:
+            if not await self._access.may(sender, verb, resource, agent.namespace, name):
+                what = f"{resource}/{name}" if name else resource
+                raise Refused(ErrorCode.FORBIDDEN, lacks(sender, verb, what, agent.namespace))
+
+    async def _check_topic(self, sender: User, topic: Ref) -> None:
+        if topic.name.startswith(SESSION_TOPIC_PREFIX):
+            if not await self._topics.may_listen(sender, topic):
+                sentence = (
+                    f"{sender.name} may not broadcast to topic {topic}: needs to be that session, or the verb attach"
+                )
+                raise Refused(ErrorCode.FORBIDDEN, sentence)
+        elif not await self._access.may(sender, "create", "delegations", topic.namespace):
+            raise Refused(ErrorCode.FORBIDDEN, lacks(sender, "create", "delegations", topic.namespace))
+
+    async def _send(self, broadcast: Broadcast) -> Broadcast:
+        broadcast = self._checked(broadcast)
+        try:
+            await self._bus.publish(subject_of(broadcast), pack(self._me, broadcast))
+        except BusDown as error:
+            self._metrics.broadcasts.labels(str(ErrorCode.UNAVAILABLE)).inc()
+            raise Refused(ErrorCode.UNAVAILABLE, str(error)) from None
+        self._metrics.broadcasts.labels("sent").inc()
+        self._tell(broadcast)
+        return broadcast
+
+    def _checked(self, broadcast: Broadcast) -> Broadcast:
+        """The broadcast as every gateway will read it. Raises Refused."""
+        try:
+            size = len(body_text(broadcast.body).encode(errors="surrogatepass"))
+            if size > MAX_BODY_BYTES:
+                sentence = f"body: {size} bytes of JSON, at most {MAX_BODY_BYTES}: send an address instead"
+                raise Refused(ErrorCode.TOO_LARGE, sentence)
+            return unpack(subject_of(broadcast), pack(self._me, broadcast)).broadcast
+        except (ValueError, RecursionError, Unfit) as error:
+            raise Refused(ErrorCode.INVALID, f"body: not JSON that a peer could read ({error})"[:300]) from None
+
+    # --- from the bus ------------------------------------------------------------------------------------------
+
+    def receive(self, subject: str, data: bytes) -> None:
+        """Tell what another gateway sent; what doesn't fit is dropped and counted."""
+        try:
+            carried = unpack(subject, data)
+        except Unfit as error:
+            self._metrics.bus_messages.labels("malformed").inc()
+            if self._complaints.take():
+                log.warning("a message of the bus was dropped", subject=subject[:300], error=str(error))
+            return
+        fresh = carried.gateway != self._me and self._tell(carried.broadcast)
+        self._metrics.bus_messages.labels("told" if fresh else "repeated").inc()
+
+    def _tell(self, broadcast: Broadcast) -> bool:
+        """Tell those who listen here, unless they were told already."""
+        if broadcast.id in self._told:
+            return False
+        self._told[broadcast.id] = None
+        _bound(self._told)
+        text, to = text_of(broadcast.wire()), address_of(broadcast)
+        if broadcast.topic:
+            self._topics.tell(to, broadcast.type, text)
+            return True
+        for session in self._sockets.of(to):
+            if session.is_open:
+                session.peer.say_text(session.identifier, broadcast.type, text)
+        return True
+
+
+def _bound(remembered: OrderedDict[str, Any]) -> None:
+    while len(remembered) > _REMEMBERED:
+        remembered.popitem(last=False)

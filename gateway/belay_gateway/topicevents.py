@@ -1,0 +1,138 @@
+"""What the delegations of one namespace say to its topics: the Sink of that namespace's reader.
+
+An event goes to the topic of the delegation, to the own topic of the session that holds it, and to those who wait for
+its end: the session that asked for it on its socket, and the session that holds its parent (D8).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from belay_api.agentsubscription import AgentRef
+from belay_api.delegation import Result
+from belay_api.frames import MAX_FRAME_BYTES, Event
+from belay_api.meta import ANNOTATION_ASKED_BY, SESSION_TOPIC_PREFIX
+from belay_api.reasons import Reason
+from belay_api.transitions import TERMINAL, Phase
+from belay_gateway.objects import attempt_of, phase_in
+from belay_gateway.wire import text_of
+from belay_kube.client import Json
+
+MAX_EVENT_BYTES = MAX_FRAME_BYTES - 32 * 1024
+"""Of the message; the rest of the frame is its identifier, at most 2048 characters however they are escaped."""
+_MAX_MESSAGE = 2048
+
+
+class Listener(Protocol):
+    """Who listens to a topic."""
+
+    def say(self, kind: str, text: str) -> None:
+        """Tell a message: its type, and its JSON. Never waits."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What is remembered of one delegation: what an event of it says in short, and whom it concerns."""
+
+    agent: str
+    phase: Phase
+    reason: str | None
+    attempt: int
+    topic: str | None = None
+    holder: str | None = None
+    """The own topic of the session that holds it, or did."""
+    asker: str | None = None
+    """The own topic of the session that asked for it."""
+    parent: str | None = field(default=None, compare=False)
+    """Name of the delegation it is a part of."""
+
+
+def stand_of(obj: Json) -> Stand:
+    """How a delegation stands. Pure."""
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    agent, session, parent = spec["agentRef"]["name"], status.get("sessionId"), spec.get("parentRef") or {}
+    asked_by = (meta.get("annotations") or {}).get(ANNOTATION_ASKED_BY)
+    return Stand(
+        agent=agent,
+        phase=phase_in(obj),
+        reason=status.get("reason"),
+        attempt=attempt_of(obj),
+        topic=spec.get("topic"),
+        holder=f"{SESSION_TOPIC_PREFIX}{agent}/{session}" if session else None,
+        asker=f"{SESSION_TOPIC_PREFIX}{asked_by}" if asked_by else None,
+        parent=parent.get("name") if parent.get("kind", "Delegation") == "Delegation" else None,
+    )
+
+
+def event_of(topic: str, name: str, stand: Stand, status: Json) -> Event:
+    """What a topic is told; with the message and the result once it has ended. Pure."""
+    ended = stand.phase in TERMINAL
+    return Event(
+        topic=topic,
+        name=name,
+        agent=AgentRef(name=stand.agent),
+        phase=str(stand.phase),
+        reason=stand.reason,
+        attempt=stand.attempt,
+        percent=(status.get("progress") or {}).get("percent"),
+        message=status.get("message") if ended else None,
+        result=Result.model_construct(**status["result"]) if ended and status.get("result") else None,
+    )
+
+
+def event_text(namespace: str, event: Event) -> str:
+    """The JSON of an event; of a result that doesn't fit in a frame the message says where it is. Pure."""
+    text = text_of(event.wire())
+    if event.result is None or len(text.encode()) <= MAX_EVENT_BYTES:
+        return text
+    where = f"the result is too large for a frame: kubectl get delegation {event.name} -n {namespace} -o yaml"
+    said = f"{event.message[:_MAX_MESSAGE]}; {where}" if event.message else where
+    kept = Result(uri=event.result.uri) if event.result.uri else None
+    return text_of(event.model_copy(update={"message": said, "result": kept}).wire())
+
+
+class NamespaceTopics:
+    """Knows how the delegations of a namespace stand, and who listens to its topics."""
+
+    def __init__(self, namespace: str) -> None:
+        self.listeners: dict[str, set[Listener]] = {}
+        self._namespace = namespace
+        self._stands: dict[str, Stand] = {}
+        self._live = False
+
+    def changed(self, obj: Json) -> None:
+        """Tell the listeners, if it stands otherwise than before."""
+        name, new = obj["metadata"]["name"], stand_of(obj)
+        old = self._stands.get(name)
+        self._stands[name] = new
+        if self._live and old != new:
+            self._tell(name, new, obj.get("status") or {})
+
+    def deleted(self, obj: Json) -> None:
+        """A delegation that is deleted before its end ends by that."""
+        name = obj["metadata"]["name"]
+        old = self._stands.pop(name, None)
+        if old and old.phase not in TERMINAL:
+            self._tell(name, replace(old, phase=Phase.CANCELLED, reason=Reason.DELETED), {})
+
+    def synced(self) -> None:
+        """From here on every change is news."""
+        self._live = True
+
+    def lost(self) -> None:
+        """What changes meanwhile is told when contact is back."""
+
+    def tell(self, topic: str, kind: str, text: str) -> None:
+        """Tell a message to each listener of a topic."""
+        for listener in tuple(self.listeners.get(topic, ())):
+            listener.say(kind, text)
+
+    def _tell(self, name: str, stand: Stand, status: Json) -> None:
+        for topic in set(self._topics(stand)) & self.listeners.keys():
+            event = event_of(topic, name, stand, status)
+            self.tell(topic, event.type, event_text(self._namespace, event))
+
+    def _topics(self, stand: Stand) -> Iterator[str]:
+        parent = self._stands.get(stand.parent) if stand.parent else None
+        concerned = (stand.topic, stand.holder, stand.asker, parent.holder if parent else None)
+        return (topic for topic in concerned if topic)

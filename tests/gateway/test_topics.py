@@ -1,0 +1,205 @@
+"""What topics are told of delegations, over real sockets and a real API server; the test plays the operator."""
+
+import pytest
+
+from accounts import grant
+from belay_api.delegation import Result
+from belay_api.frames import MAX_FRAME_BYTES, Event
+from belay_api.meta import ANNOTATION_ASKED_BY, GROUP
+from belay_api.times import to_wire
+from belay_gateway.topicevents import MAX_EVENT_BYTES, NamespaceTopics, event_of, event_text, stand_of
+from belay_kube.client import AGENTS, DELEGATIONS, Json, Kube
+from belay_kube.clock import SystemClock
+from gateway.peer import Peer, identifier
+from gateway.stage import Running, Stage
+from waiting import eventually
+
+READS = [{"apiGroups": [GROUP], "resources": ["delegations"], "verbs": ["get"]}]
+
+
+class Room:
+    """An agent's session, its own topic beside it, and a listener of another topic."""
+
+    def __init__(self, stage: Stage, gateway: Running) -> None:
+        self.stage = stage
+        self.gateway = gateway
+        self.token = ""
+
+    async def session(self, name: str, session: str, gateway: Running | None = None) -> tuple[Peer, str, str]:
+        """An attached session that listens to its own topic: its peer, and the identifiers of both."""
+        peer = await (gateway or self.gateway).dialer.dial(self.token)
+        agent = f"{self.stage.namespace}/{name}"
+        await peer.subscribe(agent, session)
+        own = identifier(topic_id=f"{self.stage.namespace}/session/{name}/{session}")
+        assert (await peer.asks(own))["type"] == "confirm_subscription"
+        return peer, identifier(agent_id=agent, session_id=session), own
+
+    async def listener(self, topic: str, gateway: Running | None = None) -> Peer:
+        """One who may read delegations, at a topic."""
+        peer = await (gateway or self.gateway).dialer.dial(self.token)
+        assert (await peer.asks(identifier(topic_id=f"{self.stage.namespace}/{topic}")))["type"] == (
+            "confirm_subscription"
+        )
+        return peer
+
+
+@pytest.fixture
+async def room(stage: Stage, gateway: Running) -> Room:
+    """Two agents of one owner, who may also read delegations."""
+    made = Room(stage, gateway)
+    made.token = await stage.person("alice")
+    for name in ("a", "b"):
+        await stage.agent(name, "alice")
+    await grant(stage.admin, stage.namespace, f"system:serviceaccount:{stage.namespace}:alice", "reads", READS)
+    return made
+
+
+async def test_D8_topic_hears_the_result(room: Room, stage: Stage, other_gateway: Running) -> None:
+    """Message and result come with the end, not before, to listeners on every gateway; the agent's stream has none."""
+    peer, agent, _ = await room.session("a", "s1")
+    ears = [await room.listener("news"), await room.listener("news", other_gateway)]
+    await stage.offered("d", "a", topic="news")
+    await peer.act(agent, "accept", name="d", attempt=1)
+    result = {"text": "forty-two", "data": {"n": 42}, "uri": "https://example.org/r"}
+    await peer.act(agent, "complete", name="d", attempt=1, result=result)
+    for ear in ears:
+        done = await ear.hears("event", name="d", phase="Completed")
+        assert (done["result"], done["reason"], done["attempt"]) == (result, "Completed", 1)
+        begun = await ear.hears("event", name="d", phase="InProgress")
+        assert not begun.keys() & {"result", "message"}
+    assert not [f for f in peer.frames if f.get("identifier") == agent and (f.get("message") or {}).get("phase")]
+
+
+async def test_D8_topic_hears_why_it_failed(room: Room, stage: Stage) -> None:
+    """Of a failure and of a cancel the sentence is told, and of a delegation that was deleted the reason."""
+    peer, agent, _ = await room.session("a", "s1")
+    ear = await room.listener("news")
+    for name in ("failed", "cancelled", "deleted"):
+        await stage.offered(name, "a", topic="news")
+        await peer.act(agent, "accept", name=name, attempt=1)
+        await ear.hears("event", name=name, phase="InProgress")
+    await peer.act(agent, "fail", name="failed", attempt=1, message="no such file")
+    await stage.cancel("cancelled")
+    await stage.admin.delete(DELEGATIONS, stage.namespace, "deleted")
+    assert (await ear.hears("event", name="failed", phase="Failed"))["message"] == "no such file"
+    assert (await ear.hears("event", name="cancelled", phase="Cancelled"))["message"] == "cancelled by a test"
+    assert (await ear.hears("event", name="deleted", phase="Cancelled"))["reason"] == "Deleted"
+
+
+async def test_D8_session_that_asked_hears_the_end(room: Room, stage: Stage) -> None:
+    """A delegation made by the action `delegate` is told on the own topic of the session that made it, on no other."""
+    boss, asks, own = await room.session("a", "s1")
+    sibling, _, _ = await room.session("a", "s2")
+    worker, works, _ = await room.session("b", "w1")
+    user = f"system:serviceaccount:{stage.namespace}:alice"
+    rules = [
+        {"apiGroups": [GROUP], "resources": ["delegations"], "verbs": ["create"]},
+        {"apiGroups": [GROUP], "resources": ["agents"], "resourceNames": ["b"], "verbs": ["delegate"]},
+    ]
+    await grant(stage.admin, stage.namespace, user, "delegates", rules)
+    made = await boss.act(asks, "delegate", agent="b", prompt="count", topic="sums")
+    assert made["type"] == "ack", made
+    await stage.dispatch(made["name"])
+    await worker.hears("dispatch", name=made["name"])
+    await worker.act(works, "complete", name=made["name"], attempt=1, result={"text": "3"})
+    done = await boss.hears("event", of=own, name=made["name"], phase="Completed")
+    assert (done["topic"], done["agent"], done["result"]) == ("session/a/s1", {"name": "b"}, {"text": "3"})
+    assert not sibling.heard("event", name=made["name"])
+
+
+async def test_D8_holder_of_the_parent_hears_of_its_children(room: Room, stage: Stage) -> None:
+    """On its own topic, while it holds the parent, and not of other sessions' children."""
+    boss, asks, own = await room.session("a", "s1")
+    other, other_asks, _ = await room.session("a", "s2")
+    worker, works, _ = await room.session("b", "w1")
+    for name, peer, text in (("mine", boss, asks), ("theirs", other, other_asks)):
+        await stage.offered(name, "a")
+        assert (await peer.act(text, "accept", name=name, attempt=1))["type"] == "ack"
+    await boss.hears("event", of=own, name="mine", phase="InProgress")
+    for name, parent in (("child", "mine"), ("stranger", "theirs")):
+        await stage.offered(name, "b", parentRef={"name": parent})
+        await worker.hears("dispatch", name=name)
+        await worker.act(works, "complete", name=name, attempt=1, result={"text": name})
+    assert (await boss.hears("event", of=own, name="child", phase="Completed"))["result"] == {"text": "child"}
+    await other.hears("event", name="stranger", phase="Completed")
+    assert not boss.heard("event", name="stranger")
+    assert not other.heard("event", name="child")
+
+
+async def test_D8_result_that_escapes_to_more_than_a_frame(room: Room, stage: Stage, gateway_kube: Kube) -> None:
+    """Sixty thousand control characters take six bytes each in JSON: the event says where to read them."""
+    peer, agent, _ = await room.session("a", "s1")
+    ear = await room.listener("news")
+    await stage.offered("d", "a", topic="news")
+    await peer.act(agent, "accept", name="d", attempt=1)
+    # A socket couldn't even send it; HTTP can.
+    result = {"text": "\x01" * 60_000, "uri": "https://example.org/r"}
+    done = {"phase": "Completed", "reason": "Completed", "completionTime": to_wire(SystemClock().now())}
+    await gateway_kube.patch_status(DELEGATIONS, await stage.work("d"), {**done, "result": result})
+    event = await ear.hears("event", name="d", phase="Completed")
+    assert event["result"] == {"uri": "https://example.org/r"}
+    assert f"kubectl get delegation d -n {stage.namespace} -o yaml" in event["message"]
+
+
+async def test_C3_last_listener_ends_the_reader(room: Room, stage: Stage) -> None:
+    """One reader for a namespace, for as long as somebody listens there; deleting the agent doesn't matter to it."""
+    ears = [await room.listener("news"), await room.listener("sports")]
+    topics = room.gateway.gateway.topics
+    assert list(topics._watched) == [stage.namespace]
+    await stage.admin.delete(AGENTS, stage.namespace, "a")
+    for ear in ears:
+        await ear.ws.close()
+    await eventually(lambda: not topics._watched)
+
+
+# --- pure ----------------------------------------------------------------------------------------------------------
+
+
+def _work(name: str, *, parent: str | None = None, asked_by: str | None = None, **status: object) -> Json:
+    annotations = {ANNOTATION_ASKED_BY: asked_by} if asked_by else {}
+    spec: Json = {"agentRef": {"name": "a"}, **({"parentRef": {"name": parent}} if parent else {})}
+    return {"metadata": {"name": name, "annotations": annotations}, "spec": spec, "status": status}
+
+
+class Ear:
+    """Remembers the events of one topic."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def say(self, kind: str, text: str) -> None:
+        """Remember."""
+        self.heard.append(Event.model_validate_json(text))
+
+
+def test_C3_an_event_is_told_once_to_a_topic_that_it_concerns_twice() -> None:
+    """The session that asked for it also holds its parent; a change that says nothing new is not told."""
+    topics, ear = NamespaceTopics("ns"), Ear()
+    topics.listeners["session/a/s1"] = {ear}
+    topics.changed(_work("parent", phase="InProgress", sessionId="s1"))
+    topics.changed(_work("child", parent="parent", asked_by="a/s1", phase="Queued"))
+    assert not ear.heard  # what was there before is no news
+    topics.synced()
+    ended = _work("child", parent="parent", asked_by="a/s1", phase="Completed", result={"text": "x"})
+    topics.changed(ended)
+    topics.changed(ended)
+    topics.changed(_work("orphan", parent="nobody", phase="Queued"))
+    assert [(event.name, event.phase) for event in ear.heard] == [("child", "Completed")]
+    topics.changed(_work("parent", phase="Queued"))
+    topics.changed(_work("child2", parent="parent", phase="Queued"))
+    assert len(ear.heard) == 1  # nobody holds the parent any more
+
+
+@pytest.mark.parametrize("filler", ["x", "\x01", "\u00e9", "\U0001f600", "\ud800"], ids=ascii)
+def test_D8_every_event_fits_in_a_frame(filler: str) -> None:
+    """However its text is escaped, beside the longest identifier; and what fits is not cut."""
+    status: Json = {"phase": "Completed", "message": filler * 4096, "result": {"text": filler * 65_536}}
+    event = event_of("t" * 253, "d", stand_of(_work("d", **status)), status)
+    assert isinstance(event.result, Result)
+    text = event_text("ns", event)
+    longest_identifier = 2048 * 12
+    assert len(text.encode()) + longest_identifier < MAX_FRAME_BYTES
+    full = len(event_text("ns", event.model_copy(update={"result": None})).encode()) + 65_536 * len(
+        filler.encode(errors="surrogatepass")
+    )
+    assert ("too large for a frame" in text) or full <= MAX_EVENT_BYTES
