@@ -1,0 +1,62 @@
+"""`belay channel` as typer reads it."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from belay_client.agent_run import Stop
+from belay_client.channel import AgentChannel
+from belay_client.commands_agent import LAST_WORDS_SECONDS, gateway_of, token_of
+from belay_client.console import EXIT_INTERRUPTED, log_to_stderr
+from belay_client.errors import UsageError
+from belay_client.relay import Relay
+from belay_kube.clock import SystemClock
+
+if TYPE_CHECKING:
+    from belay_client.mcp_channel.server import ChannelServer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("channel")(channel)
+
+
+def channel(
+    name: Annotated[str, typer.Argument(help="The Agent to attach as.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the Agent.")] = "default",
+    gateway: Annotated[str | None, typer.Option(envvar="BELAY_GATEWAY", help="Address of the gateway.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="BELAY_TOKEN_FILE", help="File with the token; or set BELAY_TOKEN.")
+    ] = None,
+    session_id: Annotated[str | None, typer.Option(help="Name of this process among those of the agent.")] = None,
+    most: Annotated[int, typer.Option("--max", min=1, max=1000, help="Most delegations at once.")] = 1,
+) -> int:
+    """Be Claude Code's channel: an MCP server on standard input and output, for .mcp.json (docs/claude-code.md)."""
+    try:
+        from belay_client.mcp_channel.server import ChannelServer
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("mcp", "anyio"):
+            raise
+        raise UsageError("`belay channel` needs the MCP SDK: pip install 'belay[mcp]'") from error
+    if "/" in name:
+        raise UsageError(f"agent {name!r} is not a name: give the namespace with --namespace")
+    attached = AgentChannel(
+        gateway_of(gateway), agent=f"{namespace}/{name}", token=token_of(token_file), session_id=session_id
+    )
+    relay = Relay(sys.stderr.fileno())
+    log_to_stderr(verbose=True, write=relay.write)
+    clock, stop = SystemClock(), Stop()
+    try:
+        return asyncio.run(_run(ChannelServer(attached, clock, stop, most), stop))
+    finally:
+        relay.flush(LAST_WORDS_SECONDS)
+
+
+async def _run(server: "ChannelServer", stop: Stop) -> int:
+    stop.listen()
+    await server.run()
+    return EXIT_INTERRUPTED if stop.signal is signal.SIGINT else 0
