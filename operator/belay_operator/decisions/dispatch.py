@@ -1,48 +1,67 @@
 """Which waiting delegations are offered now, and what the others are told they wait for (DESIGN.md section 5, D4)."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from belay_api.agent import Runtime
+from belay_api.queueing import QueueKey, queue_key
 from belay_api.reasons import Reason
 from belay_api.times import to_wire, to_wire_seconds
 from belay_api.transitions import Phase
+from belay_operator.decisions.retry import backs_off_until
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.observe.records import Work
 
+SHOWN_PLACES = 10
+"""Of so many from the head of the queue the place is shown (DESIGN.md section 5)."""
 
-def plan(waiting: Sequence[Work], active: int, agent: AgentView, now: datetime) -> list[tuple[Work, Change]]:
-    """Changes for the agent's Pending and Queued delegations, of which `active` others hold slots.
+
+def plan(
+    waiting: Sequence[Work], active: int, agent: AgentView, now: datetime, unfit: Collection[str] = ()
+) -> list[tuple[Work, Change]]:
+    """Changes for the agent's Pending and Queued delegations, while others hold `active` of its slots.
 
     Order: priority, then since when it waits, then name. What waits already for the same reason is not written again.
+    `unfit`: sessions that have work they don't answer for, to which nothing is offered.
     """
     free = max(0, agent.max_active - active)
+    place = 0
     changes: list[tuple[Work, Change]] = []
-    for work in sorted(waiting, key=_place):
-        if backs_off_until(work, now):
-            continue
-        hindrance = _hindrance(work, agent, free)
-        if hindrance is None:
+    for work in in_order(waiting, now):
+        backs_off = backs_off_until(work, now) is not None
+        hindrance = None if backs_off else _hindrance(work, agent, free, unfit)
+        if not backs_off and hindrance is None:
             free -= 1
             changes.append((work, _dispatched(work, agent, now)))
-        elif not (work.has_status and work.reason == hindrance[0]):
-            changes.append((work, _waits(work, agent, hindrance, now)))
+            continue
+        place += 1
+        if hindrance and not (work.has_status and work.reason == hindrance[0]):
+            changes.append((work, _waits(work, agent, hindrance, shown(place), now)))
     return changes
 
 
-def backs_off_until(work: Work, now: datetime) -> datetime | None:
-    """Until when work that nobody accepted is not offered again (retry.backoffSeconds); None: it may be now."""
-    if work.reason != Reason.NOT_ACCEPTED or work.queued is None:
-        return None
-    until = work.queued + timedelta(seconds=work.backoff)
-    return until if now < until else None
+def in_order(waiting: Sequence[Work], now: datetime) -> list[Work]:
+    """The queue, its head first (D4). What comes now is behind what waits: creation is told in whole seconds only."""
+    return sorted(waiting, key=lambda work: _place(work, now))
 
 
-def _place(work: Work) -> tuple[int, datetime, str]:
-    return -work.priority, work.queued or work.created, work.ref.name
+def _place(work: Work, now: datetime) -> QueueKey:
+    return queue_key(priority=work.priority, queued=work.queued, created=work.created, name=work.ref.name, now=now)
 
 
-def _hindrance(work: Work, agent: AgentView, free: int) -> tuple[Reason, str] | None:
+def shown(place: int) -> int | None:
+    """What queuePosition says of a place."""
+    return place if place <= SHOWN_PLACES else None
+
+
+def misplaced(waiting: Sequence[Work], now: datetime) -> list[tuple[Work, int | None]]:
+    """Queued delegations whose queuePosition isn't their place, with the one that is; `waiting` as it is now."""
+    queue = [work for work in in_order(waiting, now) if work.phase is Phase.QUEUED]
+    places = ((work, shown(place)) for place, work in enumerate(queue, start=1))
+    return [(work, place) for work, place in places if work.position != place]
+
+
+def _hindrance(work: Work, agent: AgentView, free: int, unfit: Collection[str]) -> tuple[Reason, str] | None:
     """Why `work` can't be offered now; None: it can."""
     name = agent.ref.name
     if not agent.exists:
@@ -55,6 +74,9 @@ def _hindrance(work: Work, agent: AgentView, free: int) -> tuple[Reason, str] | 
         return Reason.AGENT_OFFLINE, f"no session of agent {name} is attached"
     if work.addressed and not _is_live(work.addressed, agent):
         return Reason.SESSION_OFFLINE, f"session {work.addressed} of agent {name} is not attached"
+    if not any(_is_live(session, agent) and session not in unfit for session in _askable(work, agent)):
+        who = f"session {work.addressed}" if work.addressed else "each session that is attached"
+        return Reason.AGENT_UNRESPONSIVE, f"{who} of agent {name} has work that it doesn't answer for"
     if free <= 0:
         return Reason.AGENT_BUSY, f"agent {name} has its {agent.max_active} slots in use"
     return None
@@ -65,17 +87,22 @@ def _is_live(session: str, agent: AgentView) -> bool:
     return seen is not None and seen.live
 
 
+def _askable(work: Work, agent: AgentView) -> Collection[str]:
+    return (work.addressed,) if work.addressed else agent.sessions
+
+
 def _dispatched(work: Work, agent: AgentView, now: datetime) -> Change:
     message = f"offered to {'session ' + work.addressed if work.addressed else 'the sessions'} of {agent.ref.name}"
     fields = {**_admitted(work, agent), "dispatchedTime": to_wire(now), "queuePosition": None}
     return Change(Phase.DISPATCHED, Reason.DISPATCHED, message, fields)
 
 
-def _waits(work: Work, agent: AgentView, hindrance: tuple[Reason, str], now: datetime) -> Change:
+def _waits(work: Work, agent: AgentView, hindrance: tuple[Reason, str], place: int | None, now: datetime) -> Change:
     reason, message = hindrance
     if not agent.exists and work.phase is Phase.PENDING:
-        return Change(Phase.PENDING, reason, message)
-    return Change(Phase.QUEUED, reason, message, {**_admitted(work, agent), **_since(work, now)})
+        return Change(Phase.PENDING, reason, message, _since(work, now))
+    fields = {**_admitted(work, agent), **_since(work, now), "queuePosition": place}
+    return Change(Phase.QUEUED, reason, message, fields)
 
 
 def _admitted(work: Work, agent: AgentView) -> dict[str, object]:

@@ -4,24 +4,16 @@ The deadline stands first (S2): overdue work is Failed, whatever else is true of
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from belay_api.agent import OnAgentLost, Runtime
 from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat, session_left
 from belay_api.times import to_wire
-from belay_api.transitions import HELD, Phase
+from belay_api.transitions import HELD, TERMINAL, Phase
+from belay_operator.decisions.retry import next_attempt
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.observe.records import Work
-
-FRESH_ATTEMPT = {
-    "sessionId": None,
-    "gateway": None,
-    "dispatchedTime": None,
-    "acceptedTime": None,
-    "lastHeartbeatTime": None,
-    "progress": None,
-}
-"""A new attempt clears holder, times and progress."""
 
 Check = Callable[[Work, AgentView, datetime], Change | None]
 
@@ -53,7 +45,7 @@ def orphaned(work: Work, agent: AgentView, now: datetime) -> Change | None:
     gone = gone_at(work, agent)
     if gone is None or now < gone or agent.blind:
         return None
-    return _treated(work, _policy(work, agent), _loss(work, agent, now))
+    return _treated(work, _policy(work, agent), _loss(work, agent, now), now)
 
 
 def _loss(work: Work, agent: AgentView, now: datetime) -> str:
@@ -74,14 +66,52 @@ def _session_gone(work: Work, agent: AgentView, now: datetime) -> bool:
     return gone is not None and now >= gone and agent.routable
 
 
-def _treated(work: Work, policy: OnAgentLost, message: str) -> Change:
-    """G10."""
+def _treated(work: Work, policy: OnAgentLost, message: str, now: datetime) -> Change:
+    """G10. Requeue says what is done, `retry` how often: none left, or `retry.on` without AgentLost, is Failed."""
     if policy is OnAgentLost.CANCEL:
         return Change(Phase.CANCELLED, Reason.AGENT_OFFLINE, message, live_read=True)
-    if policy is OnAgentLost.REQUEUE and work.attempt < work.max_attempts:
-        fields = {**FRESH_ATTEMPT, "attempt": work.attempt + 1}
-        return Change(Phase.QUEUED, Reason.AGENT_LOST, message, fields, live_read=True)
+    if policy is OnAgentLost.REQUEUE and work.tries.may_follow(Reason.AGENT_LOST):
+        return next_attempt(work, Reason.AGENT_LOST, message, now, live=True)
     return Change(Phase.FAILED, Reason.AGENT_LOST, message, live_read=True)
+
+
+def handed_back(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """Its holder gave the attempt up: by `fail`, by `release`, or because it had forgotten it (C9)."""
+    if work.handed_back is None or work.reason is None:
+        return None
+    reason = Reason(work.reason)
+    if reason is Reason.AGENT_FORGOT:
+        return _forgotten(work, _policy(work, agent), work.handed_back, now)
+    if work.tries.may_follow(reason):
+        return next_attempt(work, reason, work.handed_back, now)
+    return Change(Phase.FAILED, reason, work.handed_back)
+
+
+def _forgotten(work: Work, policy: OnAgentLost, message: str, now: datetime) -> Change | None:
+    """An orphan at once; its own words rest on nothing but the delegation, so no live read is needed."""
+    if policy is OnAgentLost.WAIT:
+        return None
+    if policy is OnAgentLost.CANCEL:
+        return Change(Phase.CANCELLED, Reason.AGENT_FORGOT, message)
+    if policy is OnAgentLost.REQUEUE and work.tries.may_follow(Reason.AGENT_FORGOT):
+        return next_attempt(work, Reason.AGENT_FORGOT, message, now)
+    return Change(Phase.FAILED, Reason.AGENT_FORGOT, message)
+
+
+def asked_again(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """A person raised spec.retryAttempt for Stuck work: the next attempt, at once and beyond any limit (S12)."""
+    if work.phase is not Phase.STUCK or work.retry_asked <= work.retry_done:
+        return None
+    why = f"spec.retryAttempt was raised to {work.retry_asked}"
+    return next_attempt(work, Reason.RETRIED, why, now, {"observedRetryAttempt": work.retry_asked})
+
+
+def given_up(work: Work, agent: AgentView, now: datetime) -> Change | None:
+    """It is Stuck, and its policy says that silence is tried again (S12)."""
+    if work.phase is not Phase.STUCK or agent.blind or not work.tries.may_follow(Reason.NO_HEARTBEAT):
+        return None
+    age = int((now - work.beat).total_seconds()) if work.beat else work.threshold(agent.times)
+    return next_attempt(work, Reason.NO_HEARTBEAT, no_heartbeat(age), now)
 
 
 def silent(work: Work, agent: AgentView, now: datetime) -> Change | None:
@@ -103,12 +133,40 @@ def unaccepted(work: Work, agent: AgentView, now: datetime) -> Change | None:
     return Change(Phase.QUEUED, Reason.NOT_ACCEPTED, message, {"queuedTime": to_wire(now)})
 
 
-CHAIN: tuple[Check, ...] = (overdue, cancel_wanted, agent_deleted, orphaned, silent, unaccepted)
+_BY_TIME = frozenset(
+    {
+        (Phase.FAILED, Reason.DEADLINE_EXCEEDED),
+        (Phase.STUCK, Reason.NO_HEARTBEAT),
+        (Phase.QUEUED, Reason.NOT_ACCEPTED),
+    }
+)
+CHAIN: tuple[Check, ...] = (
+    overdue,
+    cancel_wanted,
+    agent_deleted,
+    handed_back,
+    asked_again,
+    orphaned,
+    silent,
+    given_up,
+    unaccepted,
+)
 
 
 def decide(work: Work, agent: AgentView, now: datetime) -> Change | None:
     """What should become of `work` now; None: nothing."""
-    return next((change for check in CHAIN if (change := check(work, agent, now))), None)
+    change = next((change for check in CHAIN if (change := check(work, agent, now))), None)
+    return _without_holder(change) if change and work.handed_back is not None and change.target in TERMINAL else change
+
+
+def _without_holder(change: Change) -> Change:
+    """The end of an attempt that was given up before: there is nobody who has to be told, and to answer."""
+    return replace(change, fields={**change.fields, "sessionId": None, "gateway": None})
+
+
+def is_prompted(change: Change) -> bool:
+    """Whether something that happened brought the change about, not only time gone by since."""
+    return (change.target, change.reason) not in _BY_TIME
 
 
 def gone_at(work: Work, agent: AgentView) -> datetime | None:
