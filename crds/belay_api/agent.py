@@ -102,6 +102,10 @@ class AgentSpec(Part):
     timing: Timing | None = Field(default=None, description="Times that differ from the installation's.")
     model: Model | None = Field(default=None, description="The model; for runtime Model only.")
     suspend: bool = Field(default=False, description="Finish what runs, take nothing new.")
+    allow_reentry: bool = Field(
+        default=False,
+        description="Whether it may be handed work below its own: below a delegation, by parentRef, that is to it too.",
+    )
 
 
 class AgentStatus(Part):

@@ -80,6 +80,9 @@ class AgentSubscriptionStatus(Part):
     reason: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, description="Why the session isn't live."
     )
+    unresponsive: bool | None = Field(
+        default=None, description="Whether it has work it doesn't answer for, so that nothing new is offered to it."
+    )
 
 
 class AgentSubscription(Kind):

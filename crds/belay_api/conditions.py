@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from belay_api.resource import Part
-from belay_api.times import to_wire_seconds
+from belay_api.times import from_wire, to_wire_seconds
 
 
 class ConditionType(StrEnum):
@@ -16,11 +16,13 @@ class ConditionType(StrEnum):
 
     READY = "Ready"
     ONLINE = "Online"
+    BRAKED = "Braked"
     FINISHED = "Finished"
     COMPLETE = "Complete"
     CANCEL_REQUESTED = "CancelRequested"
     CANCEL_DELIVERED = "CancelDelivered"
     CANCEL_ACKNOWLEDGED = "CancelAcknowledged"
+    RETRIED = "Retried"
 
 
 class Condition(Part):
@@ -71,3 +73,9 @@ def set_condition(
 def condition_is_true(conditions: Sequence[dict[str, Any]], kind: ConditionType) -> bool:
     """Whether `kind` is present with status True."""
     return any(c.get("type") == kind and c.get("status") == "True" for c in conditions)
+
+
+def condition_time(conditions: Sequence[dict[str, Any]], kind: ConditionType) -> datetime | None:
+    """Since when `kind` is True; None while it isn't."""
+    held = next((c for c in conditions if c.get("type") == kind and c.get("status") == "True"), {})
+    return from_wire(held.get("lastTransitionTime"))

@@ -1,16 +1,18 @@
 """Delegation: one task handed to one agent."""
 
+import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from belay_api.agent import OnAgentLost
 from belay_api.agentsubscription import AgentRef
 from belay_api.conditions import Condition
 from belay_api.resource import (
     ATOMIC_MAP,
+    FREE_FIELDS,
     GIVEN_TIME,
     NO_CONTROLS,
     SET,
@@ -21,6 +23,7 @@ from belay_api.resource import (
     Resource,
     Rule,
     SessionId,
+    kept_once,
     map_list,
     never_removed,
     unchanged,
@@ -66,7 +69,8 @@ class Retry(Part):
     on: list[Literal["AgentLost", "NoHeartbeat", "AgentFailed"]] | None = Field(
         default=None,
         max_length=3,
-        description="Reasons that are retried; all when left out. YAML takes a bare `on` for true: quote it.",
+        description="Reasons that are retried; all when left out. AgentLost is so only where onAgentLost is Requeue. "
+        "YAML takes a bare `on` for true: quote it.",
         json_schema_extra=SET,
     )
 
@@ -119,15 +123,42 @@ class Progress(Part):
     )
 
 
+def _without_nulls(value: Any) -> Any:
+    """`value` without the fields of objects that are null: a merge patch takes a null for a removal, so they could not
+    be stored, and a reply that is repeated must equal the first."""
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+
+
+def _storable(data: dict[str, Any]) -> dict[str, Any]:
+    """Data as the API server keeps it. Raises ValueError for a number that JSON has no word for (NaN, infinity)."""
+    json.dumps(data, allow_nan=False)
+    kept: dict[str, Any] = _without_nulls(data)
+    return kept
+
+
 class Result(Part):
-    """What came of it."""
+    """What came of it: words, data, an address; text and data together at most 64 KiB (`inline_bytes`)."""
 
     text: Annotated[str, StringConstraints(max_length=MAX_TEXT_BYTES)] | None = Field(
         default=None, description="The result in words, at most 64 KiB of UTF-8."
     )
+    data: Annotated[dict[str, JsonValue], Field(max_length=1024), AfterValidator(_storable)] | None = Field(
+        default=None,
+        description="The result for programs: any JSON object; with the text at most 64 KiB. Null fields are left out.",
+        json_schema_extra=FREE_FIELDS,
+    )
     uri: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         default=None, description="Where the result is, when it is larger."
     )
+
+    def inline_bytes(self) -> int:
+        """UTF-8 bytes of what is stored inline: the text, and the data as compact JSON (at most MAX_TEXT_BYTES)."""
+        data = "" if self.data is None else json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
+        return len(((self.text or "") + data).encode(errors="surrogatepass"))
 
 
 class DelegationStatus(Part):
@@ -140,6 +171,12 @@ class DelegationStatus(Part):
         default=None, description="Why, in a sentence."
     )
     attempt: int | None = Field(default=None, ge=1, description="Number of this attempt; only grows, fences replies.")
+    failures: int | None = Field(
+        default=None, ge=0, description="Attempts that failed and were tried again; these count for retry.maxAttempts."
+    )
+    observed_retry_attempt: int | None = Field(
+        default=None, ge=0, description="The spec.retryAttempt that was last acted on."
+    )
     deadline: datetime | None = Field(default=None, description="The deadline in force.")
     queued_time: datetime | None = Field(default=None, description="Since when it waits.")
     queue_position: int | None = Field(default=None, ge=1, description="Place in the agent's queue, for the first 10.")
@@ -156,21 +193,14 @@ class DelegationStatus(Part):
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Finished, Complete, and the proof of a cancel.",
+        description="Finished, Complete, why it was retried, and the proof of a cancel.",
         json_schema_extra=map_list("type"),
     )
 
 
-_TERMINAL_CEL = "[" + ", ".join(f"'{p}'" for p in sorted(TERMINAL)) + "]"
-_ENDED = f"has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in {_TERMINAL_CEL}"
-
-
 def _kept_once_terminal(field: str) -> Rule:
-    return Rule(
-        f"!({_ENDED}) || (has(self.status) && has(self.status.{field}) == has(oldSelf.status.{field}) && "
-        f"(!has(self.status.{field}) || self.status.{field} == oldSelf.status.{field}))",
-        f"status.{field} can't change once the delegation is Completed, Failed or Cancelled",
-    )
+    message = f"status.{field} can't change once the delegation is Completed, Failed or Cancelled"
+    return kept_once(TERMINAL, field, message)
 
 
 class Delegation(Kind):

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from belay_api.resource import Column, Kind, Part, Resource, Rule
+from belay_api.conditions import Condition
+from belay_api.resource import Column, Kind, Part, Resource, Rule, map_list
 
 
 class DelegationSweeperSpec(Part):
@@ -37,6 +38,7 @@ class Totals(Part):
     sweeps: int | None = Field(default=None, ge=0, description="Sweeps done.")
     deadline_failures: int | None = Field(default=None, ge=0, description="Delegations failed at their deadline.")
     stuck_marked: int | None = Field(default=None, ge=0, description="Delegations marked Stuck.")
+    expired: int | None = Field(default=None, ge=0, description="Finished delegations deleted after their time.")
     errors: int | None = Field(default=None, ge=0, description="Reads and writes that failed.")
 
 
@@ -46,6 +48,12 @@ class DelegationSweeperStatus(Part):
     observed_generation: int | None = Field(default=None, ge=0, description="Generation this status was made for.")
     interval_seconds: int | None = Field(default=None, ge=1, description="The interval in force, in seconds.")
     stuck_threshold_seconds: int | None = Field(default=None, ge=1, description="The threshold in force, in seconds.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        max_length=16,
+        description="Braked: most sessions were lost at once, so their work is left alone for now.",
+        json_schema_extra=map_list("type"),
+    )
     last_sweep: Sweep | None = Field(default=None, description="The last sweep.")
     totals: Totals | None = Field(default=None, description="Sums since the operator started.")
 
@@ -65,6 +73,7 @@ class DelegationSweeper(Kind):
             Column("Deadline", ".status.lastSweep.deadlineFailures", "integer"),
             Column("Stuck", ".status.lastSweep.stuckMarked", "integer"),
             Column("Errors", ".status.lastSweep.errors", "integer"),
+            Column("Braked", '.status.conditions[?(@.type=="Braked")].status'),
             Column("Suspended", ".spec.suspend", "boolean", 1),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from belay_api.agentsubscription import AgentRef
 from belay_api.delegation import MAX_TEXT_BYTES, Progress, Result
+from belay_api.permissionrequest import Behavior as Behavior
+from belay_api.permissionrequest import RequestId as RequestId
+from belay_api.permissionrequest import ToolName
 from belay_api.resource import ObjectName, SessionId
 
 SUBPROTOCOL = "actioncable-v1-json"
@@ -131,15 +134,12 @@ class Release(OnAttempt):
     message: Annotated[str, StringConstraints(max_length=1024)] | None = None
 
 
-RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-
-
 class RequestPermission(Action):
     """Ask people whether a tool may be used; the answer comes as `permission_decision`, now or after a replay."""
 
     action: Literal["request_permission"] = "request_permission"
     request_id: RequestId
-    tool: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    tool: ToolName
     description: Annotated[str, StringConstraints(max_length=4096)] = ""
     input_preview: Annotated[str, StringConstraints(max_length=4096)] = ""
     delegation: ObjectName | None = None
@@ -268,13 +268,6 @@ class Revoked(Frame):
     attempt: int
 
 
-class Behavior(StrEnum):
-    """What was decided on a permission request."""
-
-    ALLOW = "Allow"
-    DENY = "Deny"
-
-
 class PermissionDecision(Frame):
     """What was decided on a request of this session; sent once, and again when a replay asks for it."""
 
@@ -287,7 +280,10 @@ class PermissionDecision(Frame):
 
 
 class Broadcast(Frame):
-    """A transient word to an agent's sockets or to a topic's listeners; kept nowhere, told at most once (C3)."""
+    """A transient word to an agent's sockets or to a topic's listeners; kept nowhere, told at most once (C3).
+
+    `agent` ("namespace/name") or `topic` ("namespace/topic") is set, as the identifier of who hears it has it.
+    """
 
     type: Literal["broadcast"] = "broadcast"
     id: str
@@ -330,10 +326,12 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     NOT_HOLDER = "not_holder"
     SUPERSEDED = "superseded"
+    EXPIRED = "expired"
     TAKEN = "taken"
     TOO_LARGE = "too_large"
     FORBIDDEN = "forbidden"
     UNAVAILABLE = "unavailable"
+    RATE_LIMITED = "rate_limited"
 
 
 class Error(Frame):
@@ -372,8 +370,60 @@ MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 # --- server to client: the cable's own frames ----------------------------------------------------------------------
 
 
+class Welcome(Frame):
+    """The first frame: the token was accepted, subscribe."""
+
+    type: Literal["welcome"] = "welcome"
+
+
+class Ping(Frame):
+    """A sign of life for the client, every 3 s; `message` is the server's time in seconds since 1970."""
+
+    type: Literal["ping"] = "ping"
+    message: int
+
+
+class ConfirmSubscription(Frame):
+    """The subscription is made; its messages follow."""
+
+    type: Literal["confirm_subscription"] = "confirm_subscription"
+    identifier: str
+
+
+class RejectSubscription(Frame):
+    """There is no such subscription, or no more: `message` says why and what to do."""
+
+    type: Literal["reject_subscription"] = "reject_subscription"
+    identifier: str
+    reason: str
+    message: str
+
+
+class Disconnect(Frame):
+    """The last frame: why, and whether to come back; `message` is for people."""
+
+    type: Literal["disconnect"] = "disconnect"
+    reason: DisconnectReason
+    reconnect: bool
+    message: str | None = None
+
+
+CableFrame = Annotated[
+    Welcome | Ping | ConfirmSubscription | RejectSubscription | Disconnect, Field(discriminator="type")
+]
+CABLE_FRAMES: TypeAdapter[CableFrame] = TypeAdapter(CableFrame)
+
+
+class Addressed(Frame):
+    """A message to one subscription."""
+
+    identifier: str
+    message: AnyMessage
+
+
 class ServerFrame(Frame):
-    """One text frame of the server: either a `type` of the cable, or a `message` for one identifier."""
+    """Any text frame of the server, as a client reads it that ignores what it doesn't know: either a `type` of the
+    cable, or a `message` for one identifier."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -25,6 +25,11 @@ def subscription_name(agent: str, session_id: str) -> str:
     return f"{agent}-{short_hash(session_id)}"
 
 
+def permission_name(agent: str, session_id: str, request_id: str, tool: str, input_preview: str) -> str:
+    """Name of a PermissionRequest: the same id with other content is another request (DESIGN.md section 5)."""
+    return f"{agent}-{short_hash(agent, session_id, request_id, tool, input_preview)}"
+
+
 def parse_ref(text: str) -> Ref:
     """Split `namespace/name` at the first slash. Raises ValueError when a part is missing."""
     namespace, slash, name = text.partition("/")

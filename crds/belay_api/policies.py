@@ -11,6 +11,7 @@ from typing import Any
 
 from belay_api import meta
 from belay_api.agentsubscription import ROW_ARROWS
+from belay_api.permissionrequest import PERMISSION_ARROWS
 from belay_api.transitions import ARROWS, Phase, Writer
 
 MAX_DEADLINE_HOURS = 30 * 24
@@ -67,6 +68,14 @@ def row_arrows() -> dict[Writer, dict[str, frozenset[str]]]:
     }
 
 
+def permission_arrows() -> dict[Writer, dict[str, frozenset[str]]]:
+    """`PERMISSION_ARROWS` with the empty word for a request that has no phase yet."""
+    return {
+        writer: {str(source or ""): frozenset(map(str, targets)) for source, targets in table.items()}
+        for writer, table in PERMISSION_ARROWS.items()
+    }
+
+
 def _phase(variable: str, unset: str) -> str:
     return f"has({variable}.status) && has({variable}.status.phase) ? {variable}.status.phase : '{unset}'"
 
@@ -84,6 +93,12 @@ _SAME_METADATA = " && ".join(
     f"(has(oldObject.metadata.{part}) ? oldObject.metadata.{part} : {{}})"
     for part in ("labels", "annotations")
 )
+
+_ASKER = (
+    f"has({{0}}.metadata.annotations) && '{meta.ANNOTATION_ASKED_BY}' in {{0}}.metadata.annotations ? "
+    f"{{0}}.metadata.annotations['{meta.ANNOTATION_ASKED_BY}'] : ''"
+)
+_ASKED_BEFORE = f"request.operation == 'CREATE' ? '' : ({_ASKER.format('oldObject')})"
 
 POLICIES = (
     Policy(
@@ -182,6 +197,37 @@ POLICIES = (
         ),
     ),
     Policy(
+        name="belay-delegation-askers",
+        promise="Which session asked for a Delegation is said by the gateway that has its socket: its events are told "
+        "there.",
+        matches=((("CREATE", "UPDATE"), ("delegations",)),),
+        variables={"asker": _ASKER.format("object"), "before": _ASKED_BEFORE},
+        checks=(
+            Check(
+                "variables.writer != '' || variables.asker == variables.before",
+                f"'metadata.annotations[{meta.ANNOTATION_ASKED_BY}]: ' + {_WHO} + ' may not write it, only ' + "
+                "variables.gateway + ' may; leave it as it is'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-delegation-annotations",
+        promise="An annotation that changes what a cancel does is spelt right.",
+        matches=((("CREATE", "UPDATE"), ("delegations",)),),
+        variables={
+            "annotations": "has(object.metadata.annotations) ? object.metadata.annotations : {}",
+        },
+        checks=(
+            Check(
+                f"!('{meta.ANNOTATION_CANCEL_CASCADE}' in variables.annotations) || "
+                f"variables.annotations['{meta.ANNOTATION_CANCEL_CASCADE}'] in ['true', 'false']",
+                f"'metadata.annotations: {meta.ANNOTATION_CANCEL_CASCADE} is \"' + variables.annotations["
+                f'\'{meta.ANNOTATION_CANCEL_CASCADE}\'] + \'"; write "true" or "false"\'',
+                "Invalid",
+            ),
+        ),
+    ),
+    Policy(
         name="belay-agent-owners",
         promise="Owners may attach as an Agent, so only who may attach to it may name them.",
         matches=((("CREATE", "UPDATE"), ("agents",)),),
@@ -195,6 +241,48 @@ POLICIES = (
                 f"request.namespace).name(object.metadata.name).check('{meta.VERB_ATTACH}').allowed()",
                 f"'spec.owners: ' + {_WHO} + ' lacks the verb {meta.VERB_ATTACH} on agents/' + object.metadata.name + "
                 "' in namespace ' + request.namespace + ', so may not give it to others; ask for a Role with it'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-permission-requests",
+        promise="Agents ask through a gateway, whoever decides signs with their own name, and only Belay's processes "
+        "say where a request stands.",
+        matches=(
+            (("CREATE", "UPDATE"), ("permissionrequests",)),
+            (("UPDATE",), ("permissionrequests/status",)),
+        ),
+        variables={
+            "onStatus": "has(request.subResource) && request.subResource == 'status'",
+            "decides": "has(object.spec.decision) && !(request.operation == 'UPDATE' && has(oldObject.spec.decision))",
+            "signer": "has(object.spec.decision) && has(object.spec.decision.decidedBy) ? "
+            "object.spec.decision.decidedBy : ''",
+            **_moves(permission_arrows(), ""),
+        },
+        checks=(
+            Check(
+                "request.operation != 'CREATE' || variables.writer == 'gateway'",
+                f"'PermissionRequest: ' + {_WHO} + ' may not create it, only ' + variables.gateway + ' may; an "
+                "agent asks with request_permission on its socket'",
+            ),
+            Check(
+                "request.operation != 'CREATE' || !has(object.spec.decision)",
+                "'spec.decision: a request is not decided by whoever makes it; leave it out'",
+            ),
+            Check(
+                f"!variables.decides || (variables.writer == '' ? variables.signer == {_WHO} : variables.signer != '')",
+                "'spec.decision.decidedBy: is \"' + variables.signer + '\" but the caller is ' + "
+                f"{_WHO} + '; write \"' + {_WHO} + '\"'",
+            ),
+            Check(
+                "!variables.onStatus || variables.writer != ''",
+                f"'status of a PermissionRequest: ' + {_WHO} + ' may not write it, only ' + variables.operator + "
+                "' and ' + variables.gateway + ' may; to decide set spec.decision'",
+            ),
+            Check(
+                f"!variables.onStatus || variables.writer == '' || variables.source == variables.target || ({_DRAWS})",
+                "'status.phase: the ' + variables.writer + ' may not take a PermissionRequest from \"' + "
+                "variables.source + '\" to \"' + variables.target + '\"; read it again and decide again'",
             ),
         ),
     ),

@@ -1,5 +1,6 @@
 """Reasons and the sentences that go with them; no such word stands elsewhere."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 
 
@@ -7,6 +8,7 @@ class Reason(StrEnum):
     """Why an object is as it is: `status.reason` and Events."""
 
     ACCEPTED = "Accepted"
+    AGENT_ABOVE_IN_TREE = "AgentAboveInTree"
     AGENT_BUSY = "AgentBusy"
     AGENT_DELETED = "AgentDeleted"
     AGENT_FAILED = "AgentFailed"
@@ -16,19 +18,30 @@ class Reason(StrEnum):
     AGENT_OFFLINE = "AgentOffline"
     AGENT_ONLINE = "AgentOnline"
     AGENT_SUSPENDED = "AgentSuspended"
+    AGENT_UNRESPONSIVE = "AgentUnresponsive"
+    BRAKE_TIMED_OUT = "BrakeTimedOut"
     CANCELLED = "Cancelled"
     COMPLETED = "Completed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     DELETED = "Deleted"
     DISPATCHED = "Dispatched"
+    FLEET_BACK = "FleetBack"
+    FLEET_LOST = "FleetLost"
+    LINEAGE_CYCLE = "LineageCycle"
+    LINEAGE_TOO_DEEP = "LineageTooDeep"
     MODEL_RUNTIME_UNAVAILABLE = "ModelRuntimeUnavailable"
     NO_HEARTBEAT = "NoHeartbeat"
     NOT_ACCEPTED = "NotAccepted"
     NOT_HOLDER = "NotHolder"
+    PARENT_CANCELLED = "ParentCancelled"
+    PARENT_DELETED = "ParentDeleted"
+    PARENT_FAILED = "ParentFailed"
     RELEASED = "Released"
     RESUMED = "Resumed"
+    RETRIED = "Retried"
     SESSION_OFFLINE = "SessionOffline"
     SUPERSEDED = "Superseded"
+    SWEPT = "Swept"
 
 
 class SubscriptionReason(StrEnum):
@@ -41,6 +54,42 @@ class SubscriptionReason(StrEnum):
     SILENT = "Silent"
     STALE = "Stale"
     UNSUBSCRIBED = "Unsubscribed"
+
+
+class PermissionReason(StrEnum):
+    """Why a permission request stands where it does: `PermissionRequest.status.reason`."""
+
+    AWAITING_DECISION = "AwaitingDecision"
+    DECIDED = "Decided"
+    DELEGATION_ENDED = "DelegationEnded"
+    NOT_DECIDED = "NotDecided"
+    RESOLVED = "Resolved"
+    SUPERSEDED = "Superseded"
+
+
+def awaiting_decision(name: str, namespace: str) -> str:
+    """What whoever finds an open request can do."""
+    return f"to decide: belay approve|deny {name} -n {namespace}"
+
+
+def delegation_ended(name: str) -> str:
+    """The work a permission was asked for is over."""
+    return f"delegation {name}, for which it was asked, has ended"
+
+
+def not_decided(seconds: int) -> str:
+    """Nobody decided in time."""
+    return f"nobody decided within {seconds}s"
+
+
+def permission_resolved() -> str:
+    """The agent got its answer elsewhere."""
+    return "the agent says that it was answered elsewhere"
+
+
+def permission_superseded(name: str) -> str:
+    """The session uses the id for something else by now."""
+    return f"the session asked something else by the same id: {name}"
 
 
 def deadline_exceeded() -> str:
@@ -58,7 +107,70 @@ def session_left(agent: str, session_id: str) -> str:
     return f"session {session_id} of agent {agent} said goodbye"
 
 
+def fleet_lost(lost: int, live: int, seconds: int) -> str:
+    """The brake: what was seen, and how long nothing is done about it."""
+    return (
+        f"{lost} sessions were lost at once without a word, {live} are live: "
+        f"their work is left alone until half of them are back, at most {seconds}s"
+    )
+
+
+def fleet_back(live: int) -> str:
+    """The brake is off."""
+    return f"half of the lost sessions are back, {live} are live: each other one has its grace from now on"
+
+
+def fleet_never_back() -> str:
+    """The brake is off, and those who were waited for are not there."""
+    return "the lost sessions did not return in time: each has its grace from now on"
+
+
 def agent_lost(agent: str, session_id: str | None, grace: int) -> str:
     """G1, G3: who was lost, and how long it was waited for."""
     who = f"session {session_id} of agent {agent}" if session_id else f"agent {agent}"
     return f"{who} was lost and did not return within {grace}s"
+
+
+def agent_forgot(agent: str, session_id: str) -> str:
+    """C9: the agent came back and said what it has in hand."""
+    return f"session {session_id} of agent {agent} resumed without it"
+
+
+def retried(attempt: int, last: int, reason: str, why: str, at: datetime) -> str:
+    """Which attempt comes next, of how many, after what, and since when."""
+    return f"attempt {attempt} of {last} after {reason}: {why}, at {at.astimezone(UTC):%H:%M:%S}Z"
+
+
+def agent_above(agent: str, ancestor: str) -> str:
+    """D6: an agent may wait for what is below it, so it must not be below itself."""
+    return f"agent {agent} already works above it, on {ancestor}: delegate to another, or set allowReentry on the Agent"
+
+
+def lineage_cycle(name: str) -> str:
+    """D6."""
+    return f"delegation {name} is its own ancestor by parentRef: create it again with another parent"
+
+
+def lineage_too_deep(most: int) -> str:
+    """D6."""
+    return f"more than {most} delegations on one line of parentRef: do it further up in the tree"
+
+
+def parent_missing(kind: str, name: str, namespace: str) -> str:
+    """D6: references come in any order."""
+    return f"parentRef: {kind} {name} does not exist in namespace {namespace}: create it"
+
+
+def parent_overdue(name: str) -> str:
+    """D6: no deadline is later than the parent's."""
+    return f"the deadline of {name}, of which this is a part, is past: create it again without that parentRef"
+
+
+def parent_ended(name: str, phase: str) -> str:
+    """D9: cancels cascade."""
+    return f"{name}, of which this is a part, is {phase}"
+
+
+def parent_deleted(name: str) -> str:
+    """D9: `kubectl delete` is a cancel without proof."""
+    return f"{name}, of which this is a part, was deleted"

@@ -1,5 +1,6 @@
 """What a kind declares about itself beside its fields: names, columns, selectors, rules."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -23,6 +24,9 @@ ATOMIC_MAP: JsonDict = {"x-kubernetes-map-type": "atomic"}
 """For a part that has one owner as a whole, like a reference."""
 ATOMIC_LIST: JsonDict = {"x-kubernetes-list-type": "atomic"}
 SET: JsonDict = {"x-kubernetes-list-type": "set"}
+FREE_FIELDS: JsonDict = {"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}}
+"""For an object whose fields are its author's own. Not on the object itself: there CEL compares only fields that both
+sides have, so that a renamed field went for the same (tried)."""
 
 
 def map_list(*keys: str) -> JsonDict:
@@ -43,6 +47,17 @@ def never_removed(field: str, why: str) -> Rule:
     return Rule(
         f"!has(oldSelf.status) || !has(oldSelf.status.{field}) || (has(self.status) && has(self.status.{field}))",
         f"status.{field} can't be removed: {why}",
+    )
+
+
+def kept_once(phases: Iterable[str], field: str, message: str) -> Rule:
+    """A rule that keeps `status.<field>` as it is, set or not, once `status.phase` is one of `phases`."""
+    ended = "[" + ", ".join(f"'{phase}'" for phase in sorted(phases)) + "]"
+    return Rule(
+        f"!(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in {ended}) || "
+        f"(has(self.status) && has(self.status.{field}) == has(oldSelf.status.{field}) && "
+        f"(!has(self.status.{field}) || self.status.{field} == oldSelf.status.{field}))",
+        message,
     )
 
 

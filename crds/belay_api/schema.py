@@ -13,11 +13,12 @@ from belay_api.agent import Agent
 from belay_api.agentsubscription import AgentSubscription
 from belay_api.delegation import Delegation
 from belay_api.delegationsweeper import DelegationSweeper
+from belay_api.permissionrequest import PermissionRequest
 from belay_api.resource import Column, Kind
 
 Json = generated.Json
 
-KINDS: tuple[type[Kind], ...] = (Agent, AgentSubscription, Delegation, DelegationSweeper)
+KINDS: tuple[type[Kind], ...] = (Agent, AgentSubscription, Delegation, DelegationSweeper, PermissionRequest)
 COMMAND = "make crds"
 PATTERN = f"{meta.GROUP}_*.yaml"
 
@@ -38,6 +39,7 @@ _CARRIED = (
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-map-type",
+    "x-kubernetes-preserve-unknown-fields",
 )
 _TRANSLATED = {"title", "$ref", "anyOf", "properties", "required", "items", "additionalProperties"}
 _INT32 = 2**31
@@ -53,6 +55,8 @@ def structural(node: Json, defs: Mapping[str, Json]) -> Json:
     node = _resolved(node, defs)
     if unknown := node.keys() - _TRANSLATED - set(_CARRIED):
         raise ValueError(f"no structural form for {sorted(unknown)} in {node}")
+    if node.get("x-kubernetes-preserve-unknown-fields") and "type" not in node:
+        return node
     if node["type"] == "integer":
         node["format"] = "int32" if node.get("maximum", _INT32) < _INT32 else "int64"
     made: Json = {key: node[key] for key in _CARRIED if key in node}

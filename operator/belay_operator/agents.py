@@ -6,20 +6,24 @@ from typing import Any
 
 from belay_api.names import Ref
 from belay_api.reasons import Reason
-from belay_api.transitions import ACTIVE, HELD, WAITING
+from belay_api.transitions import ACTIVE, HELD, WAITING, Phase
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
-from belay_operator.decisions import agentstatus, dispatch, fate, rows
+from belay_operator.decisions import agentstatus, dispatch, fate, lineage, rows
+from belay_operator.decisions.retry import backs_off_until
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.delegations import Delegations
 from belay_operator.observe.records import AgentRecord, Row, Work
 from belay_operator.observe.views import Gatherer
+from belay_operator.places import Places
 from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
 
 STATUS_SECONDS = 1.0
 """At most one status write an agent in this time (DESIGN.md section 9)."""
 _DEAD_GATEWAY_SECONDS = 600.0
+_COUNT_SECONDS = 1.0
+"""At most one count of all rows in this time."""
 
 Retry = Callable[[Key, Exception], None]
 
@@ -38,12 +42,15 @@ class Agents:
         self._retry = retry
         self._told_at: dict[Ref, float] = {}
         self._differs_since: dict[Ref, float] = {}
+        self._counted_at = float("-inf")
+        self._places = Places(clock)
 
     async def tend(self, agent: Ref) -> None:
         """Bring everything of one agent up to date. Raises KubeError."""
         await self._tend_rows(agent)
         await self._end_orphans(agent)
         await self._dispatch(agent)
+        await self._number(agent)
         await self._tell(agent)
         self._gatherer.tidy(agent)
 
@@ -79,6 +86,7 @@ class Agents:
         if view.exists and view.routable and all(s.live for s in view.sessions.values()):
             return
         if self._doomed(agent):
+            self._notice_losses()
             await self._read_live(agent)
             await self._each(agent, [self._delegations.write(work, change) for work, change in self._doomed(agent)])
         view = self._gatherer.view(agent)
@@ -89,6 +97,14 @@ class Agents:
         view, now = self._gatherer.view(agent), self._clock.now()
         found = [(work, fate.decide(work, view, now)) for work in self._seen.index.work_of(agent, HELD)]
         return [(work, change) for work, change in found if change and change.live_read]
+
+    def _notice_losses(self) -> None:
+        """Before anything is ended for good: were most lost at once? Rows may be stale that are not yet marked."""
+        now = self._clock.monotonic()
+        if now >= self._counted_at + _COUNT_SECONDS:
+            self._counted_at = now
+            if self._gatherer.notice_stale():
+                self._seen.brake_turned()
 
     async def _read_live(self, agent: Ref) -> None:
         there = [Row.read(obj) for obj in await self._applier.live_rows(agent)]
@@ -109,16 +125,47 @@ class Agents:
 
     async def _dispatch(self, agent: Ref) -> None:
         index = self._seen.index
-        waiting = [work for work in index.work_of(agent, WAITING) if not work.cancel_wanted]
+        waiting = await self._admitted(agent, self._waiting(agent))
         if not waiting:
             return
         if agent not in index.agents and any(work.reason != Reason.AGENT_NOT_FOUND for work in waiting):
             await self._find(agent)
         view, now = self._gatherer.view(agent), self._clock.now()
-        for until in filter(None, (dispatch.backs_off_until(work, now) for work in waiting)):
+        for until in filter(None, (backs_off_until(work, now) for work in waiting)):
             self._again(agent, (until - now).total_seconds())
-        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, now)
+        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, now, self._unfit(agent))
         await self._each(agent, [self._delegations.write(work, change) for work, change in changes])
+
+    async def _admitted(self, agent: Ref, waiting: list[Work]) -> list[Work]:
+        """Those that have been taken up, or fit below their ancestors; the others are told why not (D6)."""
+        fit = [work for work in waiting if not lineage.is_newborn(work)]
+
+        async def admit(work: Work) -> None:
+            match await self._delegations.families.admit(work):
+                case Work() as limited:
+                    fit.append(limited)
+                case Change() as change if not lineage.told_already(work, change):
+                    await self._delegations.write(work, change)
+
+        await self._each(agent, [admit(work) for work in waiting if lineage.is_newborn(work)])
+        return fit
+
+    def _waiting(self, agent: Ref) -> list[Work]:
+        works = self._seen.index.work_of(agent, WAITING)
+        return [work for work in works if not work.cancel_wanted and work.handed_back is None]
+
+    def _unfit(self, agent: Ref) -> set[str]:
+        """Sessions with Stuck work, and those of which their gateway says so: ended work isn't seen here any more."""
+        stuck = [work for work in self._seen.index.work_of(agent, (Phase.STUCK,)) if work.handed_back is None]
+        owing = [row.session for row in self._seen.index.rows_of(agent) if row.unresponsive]
+        return {*owing, *(work.holder for work in stuck if work.holder)}
+
+    async def _number(self, agent: Ref) -> None:
+        """Write the places that changed and are due, and come again for the others."""
+        due, later = self._places.due(agent, self._waiting(agent))
+        if later is not None:
+            self._again(agent, later)
+        await self._each(agent, [self._delegations.place(work, place) for work, place in due])
 
     # --- status ---
 

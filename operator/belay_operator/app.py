@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import structlog
 
-from belay_api.meta import COMPONENT_GATEWAY, LABEL_COMPONENT
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Kube, pages
+from belay_api.meta import COMPONENT_GATEWAY, LABEL_COMPONENT, SWEEPER_NAME
+from belay_api.names import Ref
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, PERMISSION_REQUESTS, SUBSCRIPTIONS, Collection, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.reader import STALLED_SECONDS, Reader, Sink
 from belay_operator.apply import Applier
@@ -34,11 +35,23 @@ class Operator:
         self.metrics = metrics or Metrics()
         times = settings.times()
         self._recorder = Recorder(kube, clock, settings.identity, self.metrics)
-        self.presence = Presence(clock, times.stale_after)
+        self.presence = Presence(clock, times.stale_after, settings.brake_seconds)
         applier = Applier(kube, clock, self._recorder, self.metrics, settings.workers)
         self.seen = Seen(Index(times), self.presence, clock, self.metrics)
-        self.engine = Engine(self.seen, applier, clock, self.metrics)
-        self.sweeper = Sweeper(kube, self.engine, clock, settings.namespace, settings.sweeper_interval)
+        sweeper = Ref(settings.namespace, SWEEPER_NAME)
+        self.engine = Engine(
+            self.seen,
+            applier,
+            clock,
+            self.metrics,
+            sweeper,
+            settings.ttl_seconds,
+            fast_path=settings.fast_path,
+            keep_permissions=settings.permission_ttl_seconds,
+        )
+        self.sweeper = Sweeper(
+            kube, self.engine, clock, settings.namespace, settings.sweeper_interval, self._recorder, self.metrics
+        )
         self._agents = sinks.agents(self.seen, self.metrics)
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
@@ -53,6 +66,7 @@ class Operator:
         }
         for name in made:
             self.presence.contact_lost(name)
+        made["permissions"] = PERMISSION_REQUESTS, sinks.permissions(*fed), None, {}
         return {
             name: Reader(self._kube, collection, sink, self._clock, namespace=where, selectors=selectors)
             for name, (collection, sink, where, selectors) in made.items()
@@ -86,6 +100,7 @@ class Operator:
                 self._agents.changed(obj)
         for reader in self.readers.values():
             await reader.has_synced.wait()
+        await self.engine.braking.resume()
         self.seen.found_contact("start")
         self.seen.complete()
         self.ready.set()

@@ -9,17 +9,32 @@ import structlog
 
 from belay_api.conditions import ConditionType, set_condition
 from belay_api.names import Ref
+from belay_api.permissionrequest import SETTLED
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
 from belay_api.transitions import TERMINAL, Phase, Writer, allowed
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Collection, Json, Kube
+from belay_kube.client import (
+    AGENTS,
+    DELEGATIONS,
+    LEASES,
+    PERMISSION_REQUESTS,
+    SUBSCRIPTIONS,
+    SWEEPERS,
+    Collection,
+    Json,
+    Kube,
+    pages,
+)
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
 from belay_kube.events import About
+from belay_operator.decisions.permissions import Settle
 from belay_operator.decisions.rows import Mark
+from belay_operator.decisions.ttl import Finished
 from belay_operator.decisions.view import Change
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
+from belay_operator.observe.permissions import PermissionRecord
 from belay_operator.observe.records import AgentRecord, Row, Work
 
 log = structlog.get_logger(__name__)
@@ -54,6 +69,10 @@ class Applier:
             self._tell(work, change)
         return outcome
 
+    async def place(self, work: Work, place: int | None) -> Outcome:
+        """Write a delegation's place in the queue, and nothing else. Raises KubeError."""
+        return await self._patch(DELEGATIONS, work.ref, work.version, {"queuePosition": place})
+
     async def row(self, row: Row, mark: Mark) -> Outcome:
         """Mark a row as lost. Raises KubeError."""
         now = to_wire(self._clock.now())
@@ -75,6 +94,33 @@ class Applier:
             return False
         return True
 
+    async def permission(self, record: PermissionRecord, settle: Settle) -> Outcome:
+        """Write where a permission request stands. Raises KubeError."""
+        status: Json = {
+            "phase": str(settle.phase),
+            "reason": str(settle.reason),
+            "message": settle.message,
+            "observedGeneration": record.generation,
+        }
+        if settle.phase in SETTLED:
+            status["completionTime"] = to_wire(self._clock.now())
+        outcome = await self._patch(PERMISSION_REQUESTS, record.ref, record.version, status)
+        if outcome.written:
+            log.info("permission", request=str(record.ref), phase=settle.phase, reason=settle.reason)
+        return outcome
+
+    async def remove_permission(self, record: PermissionRecord) -> bool:
+        """Delete a permission request unless it changed; True when there is none any more. Raises KubeError."""
+        try:
+            preconditions = {"uid": record.uid, "resourceVersion": record.version}
+            await self._kube.delete(PERMISSION_REQUESTS, record.ref.namespace, record.ref.name, preconditions)
+        except NotFound:
+            log.debug("permission request was gone before it could be removed", request=str(record.ref))
+        except Conflict:
+            log.debug("permission request was changed before it could be removed", request=str(record.ref))
+            return False
+        return True
+
     async def agent(self, agent: AgentRecord, status: Json) -> Outcome:
         """Write an Agent's status; coming and going is told. Raises KubeError."""
         outcome = await self._patch(AGENTS, agent.ref, agent.version, status)
@@ -89,11 +135,60 @@ class Applier:
         except NotFound:
             log.debug("lease was gone before it could be removed", lease=identity)
 
+    async def live_sweeper(self, ref: Ref) -> Json | None:
+        """The DelegationSweeper as it is now, or None. Raises KubeError."""
+        try:
+            return await self._kube.get(SWEEPERS, ref.namespace, ref.name)
+        except NotFound:
+            return None
+
+    async def sweeper_condition(
+        self, ref: Ref, kind: ConditionType, reason: Reason, message: str, *, holds: bool
+    ) -> None:
+        """Set a condition of the DelegationSweeper, then tell it. Raises KubeError, Conflict to be tried again."""
+        sweeper = await self.live_sweeper(ref)
+        if sweeper is None:
+            log.warning("no DelegationSweeper to write a condition to", ref=str(ref), condition=kind)
+            return
+        old = (sweeper.get("status") or {}).get("conditions") or []
+        conditions = set_condition(old, kind, holds, reason, message, self._clock.now())
+        await self._kube.patch_status(SWEEPERS, sweeper, {"conditions": conditions})
+        about = About("DelegationSweeper", ref, sweeper["metadata"]["uid"])
+        self._recorder.say(about, reason, message, warning=holds)
+
     async def live_rows(self, agent: Ref) -> list[Json]:
         """The rows of one agent as they are now, by a live read. Raises KubeError."""
         listed = await self._kube.list(SUBSCRIPTIONS, agent.namespace, fieldSelector=f"spec.agentRef.name={agent.name}")
         rows: list[Json] = listed["items"]
         return rows
+
+    async def live_delegation(self, ref: Ref) -> Json | None:
+        """A Delegation as it is now, finished or not, or None. Raises KubeError."""
+        try:
+            return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+        except NotFound:
+            return None
+
+    async def has_children(self, parent: Ref) -> bool:
+        """Whether any delegation of this parent is there, finished or not, by a live read. Raises KubeError."""
+        selector = f"spec.parentRef.name={parent.name}"
+        async for page in pages(self._kube, DELEGATIONS, parent.namespace, fieldSelector=selector):
+            if any(Work.read(obj).parent == parent for obj in page["items"]):
+                return True
+        return False
+
+    async def remove_delegation(self, finished: Finished) -> bool:
+        """Delete a finished delegation unless it changed; True when that was our doing. Raises KubeError."""
+        ref = finished.ref
+        try:
+            preconditions = {"uid": finished.uid, "resourceVersion": finished.version}
+            async with self._slots:
+                await self._kube.delete(DELEGATIONS, ref.namespace, ref.name, preconditions)
+        except (NotFound, Conflict):
+            log.debug("finished delegation was changed, or gone, before it could be deleted", delegation=str(ref))
+            return False
+        log.debug("finished delegation deleted", delegation=str(ref))
+        return True
 
     async def live_agent(self, agent: Ref) -> Json | None:
         """An Agent as it is now, or None. Raises KubeError."""

@@ -2,10 +2,12 @@
 
 from belay_api.names import Ref
 from belay_api.reasons import Reason
+from belay_api.transitions import TERMINAL, Phase
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier, Outcome
 from belay_operator.decisions import fate
 from belay_operator.decisions.view import AgentView, Change
+from belay_operator.families import Families
 from belay_operator.metrics import Metrics
 from belay_operator.observe.records import Work
 from belay_operator.observe.views import Gatherer
@@ -21,24 +23,40 @@ _BLIND_SECONDS = 30.0
 class Delegations:
     """The fast path and the sweep both end here, so that they can never disagree."""
 
-    def __init__(self, seen: Seen, gatherer: Gatherer, applier: Applier, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        seen: Seen,
+        gatherer: Gatherer,
+        applier: Applier,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        fast_path: bool = True,
+    ) -> None:
+        self._fast_path = fast_path
         self._seen = seen
         self._gatherer = gatherer
         self._applier = applier
         self._clock = clock
         self._metrics = metrics
+        self.families = Families(seen, applier, clock)
         self.deadline_failures = 0
         self.stuck_marked = 0
 
-    async def judge(self, ref: Ref) -> Change | None:
-        """Decide on one delegation and write it; returns the change if it was written. Raises KubeError."""
+    async def judge(self, ref: Ref, *, sweeping: bool = False) -> Change | None:
+        """Decide on one delegation and write it; returns the change if it was written. Raises KubeError.
+
+        Without the fast path what only time brings about is left to the sweep.
+        """
         work = self._seen.index.work.get(ref)
         if work is None:
             self._seen.timers.drop(Key(KeyKind.WORK, ref))
             return None
         view = self._gatherer.view(work.agent)
         change = fate.decide(work, view, self._clock.now())
-        if change is None:
+        if not ends(change):
+            change = await self.families.cut_off(work) or change
+        if change is None or not (self._fast_path or sweeping or fate.is_prompted(change)):
             self.remind(work, view)
             return None
         if change.live_read:
@@ -49,7 +67,11 @@ class Delegations:
 
     def remind(self, work: Work, view: AgentView) -> None:
         """Look at `work` again when something of it is due."""
-        due, now = fate.next_due(work, view), self._clock.now()
+        now = self._clock.now()
+        due = fate.next_due(work, view) if self._fast_path else fate.gone_at(work, view)
+        if due is None:
+            self._seen.timers.drop(Key(KeyKind.WORK, work.ref))
+            return
         held_back = _BLIND_SECONDS if view.blind else _HELD_BACK_SECONDS
         later = due if due > now else after(now, held_back)
         self._seen.timers.set(Key(KeyKind.WORK, work.ref), later)
@@ -59,15 +81,27 @@ class Delegations:
         outcome = await self._applier.delegation(work, change)
         if outcome.written:
             self._count(work, change)
+        self._take_in(work, outcome)
+        return outcome
+
+    async def place(self, work: Work, place: int | None) -> None:
+        """Tell a delegation its place in the queue. Raises KubeError."""
+        self._take_in(work, await self._applier.place(work, place))
+
+    def _take_in(self, work: Work, outcome: Outcome) -> None:
         if outcome.obj is None:
             self._seen.gone_work(work.ref)
         else:
             self._seen.saw_work(Work.read(outcome.obj))
-        return outcome
 
     def _count(self, work: Work, change: Change) -> None:
         if change.reason is Reason.DEADLINE_EXCEEDED:
             self.deadline_failures += 1
             due = work.deadline(self._seen.index.times_of(work.agent))
             self._metrics.lateness.observe((self._clock.now() - due).total_seconds())
-        self.stuck_marked += change.reason is Reason.NO_HEARTBEAT
+        self.stuck_marked += change.target is Phase.STUCK
+
+
+def ends(change: Change | None) -> bool:
+    """Whether `change` is an end that rests on the delegation alone: its deadline, its own cancel."""
+    return change is not None and change.target in TERMINAL and not change.live_read

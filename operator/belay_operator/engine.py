@@ -4,13 +4,19 @@ import asyncio
 
 import structlog
 
+from belay_api.names import Ref
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, Temporary
 from belay_operator.agents import Agents
 from belay_operator.apply import Applier
+from belay_operator.braking import Braking
+from belay_operator.decisions import ttl
+from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
 from belay_operator.delegations import Delegations
+from belay_operator.expiry import Expiry
 from belay_operator.metrics import Metrics
 from belay_operator.observe.views import Gatherer
+from belay_operator.permissions import Permissions
 from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
 
@@ -23,14 +29,28 @@ _RETRY_MOST_SECONDS = 300.0
 class Engine:
     """Knows nothing of kopf; time and writes come from outside."""
 
-    def __init__(self, seen: Seen, applier: Applier, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        seen: Seen,
+        applier: Applier,
+        clock: Clock,
+        metrics: Metrics,
+        sweeper: Ref,
+        keep: int = ttl.DEFAULT_SECONDS,
+        *,
+        fast_path: bool = True,
+        keep_permissions: int = DEFAULT_KEEP_SECONDS,
+    ) -> None:
         self.seen = seen
         self._clock = clock
         self._metrics = metrics
         self._errors = 0
         self._failures: dict[Key, int] = {}
         gatherer = Gatherer(seen.index, seen.presence, clock)
-        self.delegations = Delegations(seen, gatherer, applier, clock, metrics)
+        self.delegations = Delegations(seen, gatherer, applier, clock, metrics, fast_path=fast_path)
+        self.expiry = Expiry(seen, applier, clock, metrics, keep)
+        self.permissions = Permissions(seen, applier, clock, keep_permissions)
+        self.braking = Braking(seen, applier, clock, metrics, sweeper)
         self.agents = Agents(seen, gatherer, applier, self.delegations, clock, self._again)
 
     async def run(self, workers: int) -> None:
@@ -46,6 +66,7 @@ class Engine:
         return {
             "deadlineFailures": self.delegations.deadline_failures,
             "stuckMarked": self.delegations.stuck_marked,
+            "expired": self.expiry.expired,
             "errors": self._errors,
         }
 
@@ -61,10 +82,17 @@ class Engine:
         """Work on one key; what goes wrong is logged, counted and tried again, and ends nothing else (S7)."""
         try:
             before = self._failures.get(key, 0)
-            if key.kind is KeyKind.WORK:
-                await self.delegations.judge(key.ref)
-            else:
-                await self.agents.tend(key.ref)
+            match key.kind:
+                case KeyKind.WORK:
+                    await self.delegations.judge(key.ref)
+                case KeyKind.ENDED:
+                    await self.expiry.tend(key.ref)
+                case KeyKind.AGENT:
+                    await self.agents.tend(key.ref)
+                case KeyKind.PERMISSION:
+                    await self.permissions.judge(key.ref)
+                case KeyKind.FLEET:
+                    await self.braking.tend()
             if self._failures.get(key, 0) == before:
                 self._failures.pop(key, None)
         except Exception as error:  # noqa: BLE001 - S7: one key must not end the others

@@ -19,11 +19,12 @@ from belay_operator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_KINDS = ("agents", "agentsubscriptions", "delegations", "delegationsweepers")
+_KINDS = ("agents", "agentsubscriptions", "delegations", "delegationsweepers", "permissionrequests")
 NEEDS = (
     *reading(*_KINDS),
-    *writing_status("agents", "agentsubscriptions", "delegations"),
+    *writing_status("agents", "agentsubscriptions", "delegations", "permissionrequests"),
     Need("delete", "agentsubscriptions"),
+    Need("delete", "permissionrequests"),
     Need("patch", "delegationsweepers", own_namespace=True),
     Need("patch", "delegationsweepers", subresource="status", own_namespace=True),
     Need("create", "events", "events.k8s.io"),

@@ -40,4 +40,21 @@ class Metrics:
             registry=self.registry,
         )
         self.blind = Gauge("belay_operator_blind", "1 while nothing missing is taken for gone.", registry=self.registry)
+        self.braked = Gauge(
+            "belay_operator_braked",
+            "1 while most of the fleet was lost at once: no grace ends.",
+            registry=self.registry,
+        )
+        self.sweeps = Counter("belay_sweeps_total", "Sweeps that were made.", registry=self.registry)
+        self.swept = Counter(
+            "belay_swept_total",
+            "What sweeps found, by kind: deadlineFailures, stuckMarked, errors.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.in_flight = Gauge("belay_delegations_in_flight", "Unfinished delegations known.", registry=self.registry)
+        self.expired = Counter(
+            "belay_delegations_expired_total",
+            "Finished delegations deleted after their time to live.",
+            registry=self.registry,
+        )

@@ -1,10 +1,14 @@
 """What was seen, and what is to be looked at because of it: every change of the cluster enters here, as a record.
 
-work/NS/NAME    one delegation: its deadline, a wanted cancel, silence
+work/NS/NAME    one delegation: its deadline, a wanted cancel, silence, the end of its parent
 agent/NS/NAME   one agent: its rows, its orphans, its queue, its status
+permission/NS/NAME  one permission request: its decision, its expiry, its time to live
+ended/NS/NAME   one finished delegation: its time to live
+fleet           the brake: tell it, and release it when its time is over
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,6 +20,7 @@ from belay_api.transitions import LIVE, WAITING
 from belay_kube.clock import Clock
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
+from belay_operator.observe.permissions import PermissionIndex, PermissionRecord
 from belay_operator.observe.presence import Presence
 from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work
 from belay_operator.queues import TimeQueue, WorkQueue
@@ -28,6 +33,9 @@ class KeyKind(StrEnum):
 
     WORK = "work"
     AGENT = "agent"
+    ENDED = "ended"
+    FLEET = "fleet"
+    PERMISSION = "permission"
 
 
 class Key(NamedTuple):
@@ -37,14 +45,20 @@ class Key(NamedTuple):
     ref: Ref
 
 
+FLEET = Key(KeyKind.FLEET, Ref("", "fleet"))
+
+
 class Seen:
     """Index, presence and the two queues, kept in step with each other."""
 
     def __init__(self, index: Index, presence: Presence, clock: Clock, metrics: Metrics) -> None:
         self.index = index
         self.presence = presence
+        self.permissions = PermissionIndex()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.timers: TimeQueue[Key] = TimeQueue(clock, self.queue.add)
+        self.on_ended: Callable[[Work], None] = lambda _: None
+        """Told of each delegation that ended or was deleted, as it was last seen."""
         self._metrics = metrics
         self._complete = asyncio.Event()
 
@@ -97,6 +111,12 @@ class Seen:
             self.index.changes += 1
             self.look_at_all()
 
+    def brake_turned(self) -> None:
+        """The brake was set, or released: every grace ends at another time now."""
+        self.index.changes += 1
+        self.queue.add(FLEET)
+        self.look_at_all()
+
     # --- delegations ---
 
     def saw_work(self, work: Work) -> None:
@@ -107,8 +127,11 @@ class Seen:
             # It ended, or a newer view is held: what that asked for has been asked for.
             if old and work.phase not in LIVE:
                 self.look_at(work.agent)
+                self._ended(work)
             return
         self.queue.add(Key(KeyKind.WORK, work.ref))
+        if old is None:
+            self._look_below(work.ref)
         if work.session and not self._has_row(work.agent, work.session):
             self.presence.note_missing(work.agent, work.session)
         if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
@@ -123,6 +146,33 @@ class Seen:
         if old:
             self.timers.drop(Key(KeyKind.WORK, ref))
             self.look_at(old.agent)
+            self._ended(old)
+
+    def _ended(self, work: Work) -> None:
+        self.on_ended(work)
+        for ref in self.permissions.of_delegation(work.ref):
+            self.queue.add(Key(KeyKind.PERMISSION, ref))
+        self._look_below(work.ref)
+
+    def _look_below(self, ancestor: Ref) -> None:
+        """What is below `ancestor`, which came or ended, is looked at: it may have waited, or be cut off."""
+        for ref in self.index.kinship.below(ancestor):
+            self.queue.add(Key(KeyKind.WORK, ref))
+            work = self.index.work.get(ref)
+            if work and work.phase in WAITING:
+                self.look_at(work.agent)
+
+    # --- permission requests ---
+
+    def saw_permission(self, record: PermissionRecord) -> None:
+        """A permission request, as it is now."""
+        if self.permissions.put(record):
+            self.queue.add(Key(KeyKind.PERMISSION, record.ref))
+
+    def gone_permission(self, ref: Ref, version: str | None = None) -> None:
+        """A permission request was deleted, at `version`."""
+        self.permissions.drop(ref, version)
+        self.queue.add(Key(KeyKind.PERMISSION, ref))
 
     # --- agents ---
 
@@ -146,14 +196,17 @@ class Seen:
         self.presence.row_seen(row)
         old = self.index.row(row.ref)
         self.index.put_row(row)
-        if old is None or (old.phase, old.token, old.reason) != (row.phase, row.token, row.reason):
+        if old is None or _told(old) != _told(row):
             self.look_at(row.agent)
+        if self.index.row(row.ref) is row and self.presence.fleet.saw(row):
+            self.brake_turned()
 
     def gone_row(self, ref: Ref, version: str | None = None) -> None:
         """A row was deleted, at `version`."""
         row = self.index.drop_row(ref, version)
         if row:
             self.presence.row_gone(row)
+            self.presence.fleet.gone(row.ref)
             self.look_at(row.agent)
 
     def saw_lease(self, lease: GatewayLease) -> None:
@@ -182,3 +235,8 @@ class Seen:
         """Every unfinished delegation as of `version`: what is not among them has ended."""
         for ref in self.index.work.keys() - listed:
             self.gone_work(ref, version)
+
+
+def _told(row: Row) -> tuple[object, ...]:
+    """What decisions are made on; a mere renewal leaves it as it is."""
+    return row.phase, row.token, row.reason, row.unresponsive

@@ -15,6 +15,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from belay_api.timing import Times
+from belay_operator.decisions import ttl
+from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
+from belay_operator.observe.fleet import BRAKE_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +53,21 @@ class Settings(BaseSettings):
     grace_seconds: Annotated[int, Field(ge=0, le=86400, description="Default of timing.reconnectGraceSeconds.")] = (
         _DEFAULTS.grace
     )
+    brake_seconds: Annotated[
+        int, Field(ge=1, le=86400, description="Most that orphans are left alone after most sessions went at once.")
+    ] = int(BRAKE_SECONDS)
     deadline_seconds: Annotated[int, Field(ge=1, le=2592000, description="Default of timing.deadlineSeconds.")] = (
         _DEFAULTS.deadline
     )
     sweeper_interval: Annotated[
         int, Field(validation_alias="DELEGATION_SWEEPER_INTERVAL_S", description="Seconds between two sweeps.")
     ] = SWEEP_SECONDS
+    ttl_seconds: Annotated[
+        int, Field(ge=0, le=31536000, description="Default of ttlSecondsAfterFinished of delegations.")
+    ] = ttl.DEFAULT_SECONDS
+    permission_ttl_seconds: Annotated[
+        int, Field(ge=0, le=31536000, description="How long settled permission requests are kept for a replay.")
+    ] = DEFAULT_KEEP_SECONDS
     stuck_threshold: Annotated[
         int,
         Field(
@@ -63,6 +75,10 @@ class Settings(BaseSettings):
             description="Seconds without a heartbeat after which work is Stuck.",
         ),
     ] = _DEFAULTS.stuck_threshold
+    fast_path: Annotated[
+        bool,
+        Field(description="Act when something falls due; without it deadlines and silence wait for the next sweep."),
+    ] = True
     lease_seconds: Annotated[int, Field(ge=2, le=600, description="How long a leader is waited for.")] = 15
     log_format: Annotated[Literal["console", "json"], Field(description="How to log.")] = "console"
     announce: Annotated[bool, Field(description="Print one line of JSON on standard output when ready.")] = False

@@ -13,11 +13,14 @@ from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
-from belay_api.transitions import IN_FLIGHT, TERMINAL
+from belay_api.transitions import IN_FLIGHT, TERMINAL, Phase
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, KubeError, NotFound
+from belay_kube.events import About
 from belay_operator.engine import Engine
+from belay_operator.events import Recorder
+from belay_operator.metrics import Metrics
 from belay_operator.observe.index import older
 from belay_operator.observe.records import AgentRecord, Row, Work, ref_of
 
@@ -38,15 +41,34 @@ class Result:
     stuck_marked: int = 0
     errors: int = 0
 
+    def found(self) -> dict[str, int]:
+        """What is told of it (S9), by its name in the status."""
+        return {
+            "deadlineFailures": self.deadline_failures,
+            "stuckMarked": self.stuck_marked,
+            "errors": self.errors,
+        }
+
     def quiet(self) -> bool:
         """Whether there is nothing to log (S9)."""
-        return not (self.deadline_failures or self.stuck_marked or self.errors)
+        return not any(self.found().values())
 
 
 class Sweeper:
     """Runs a sweep when one is due, and writes its result to the DelegationSweeper."""
 
-    def __init__(self, kube: Kube, engine: Engine, clock: Clock, namespace: str, default_interval: int) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        engine: Engine,
+        clock: Clock,
+        namespace: str,
+        default_interval: int,
+        recorder: Recorder,
+        metrics: Metrics,
+    ) -> None:
+        self._recorder = recorder
+        self._metrics = metrics
         self._kube = kube
         self._engine = engine
         self._clock = clock
@@ -54,7 +76,8 @@ class Sweeper:
         self._default_interval = default_interval
         self._base = engine.seen.index.times
         self._settings: Json | None = None
-        self._next: datetime | None = None
+        self._began: datetime | None = None
+        """When the last sweep began; the interval from it is the one in force when it is over."""
         self._sweeps = 0
         self._deleted = asyncio.Event()
         self._ticked_at = clock.monotonic()
@@ -96,18 +119,19 @@ class Sweeper:
     async def tick(self) -> None:
         """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
         self._ticked_at = self._clock.monotonic()
-        if not self._engine.seen.is_complete or self._suspended() or (self._next and self._clock.now() < self._next):
+        if not self._engine.seen.is_complete or self._suspended() or not self._is_due():
             return
-        started = self._clock.now()
-        self._next = started + timedelta(seconds=self.interval())
+        started = self._began = self._clock.now()
         try:
             result = await self.sweep()
         except Exception:
             # kopf would hold the timer back for a minute after an error of ours.
             log.exception("sweep failed, the next one runs")
             return
+        self._count(result)
         if not result.quiet():
             log.info("sweep", **vars(result))
+            self._say(result)
         await self._report(started, result)
 
     def interval(self) -> int:
@@ -115,13 +139,30 @@ class Sweeper:
         spec = (self._settings or {}).get("spec") or {}
         return int(spec.get("intervalSeconds") or self._default_interval)
 
+    def _count(self, result: Result) -> None:
+        self._metrics.sweeps.inc()
+        for kind, number in result.found().items():
+            self._metrics.swept.labels(kind).inc(number)
+
+    def _say(self, result: Result) -> None:
+        """An Event on the DelegationSweeper: only for a sweep that found something (S9)."""
+        uid = ((self._settings or {}).get("metadata") or {}).get("uid")
+        if uid is None:
+            return
+        about = About("DelegationSweeper", Ref(self._namespace, SWEEPER_NAME), uid)
+        note = ", ".join(f"{kind} {number}" for kind, number in result.found().items())
+        self._recorder.say(about, Reason.SWEPT, note, warning=result.errors > 0)
+
+    def _is_due(self) -> bool:
+        return self._began is None or self._clock.now() >= self._began + timedelta(seconds=self.interval())
+
     def _suspended(self) -> bool:
         return bool(((self._settings or {}).get("spec") or {}).get("suspend"))
 
     async def sweep(self) -> Result:
         """One pass over everything; what fails is counted and stops nothing else (S7, S8)."""
         result = Result()
-        for step in (self._resync, self._remove_leases, self._judge_all):
+        for step in (self._resync, self._remove_leases, self._judge_all, self._list_finished):
             try:
                 await step(result)
             except KubeError as error:
@@ -149,19 +190,25 @@ class Sweeper:
             await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
         self._engine.seen.resync_work(listed, version)
 
+    async def _list_finished(self, result: Result) -> None:
+        """Finished delegations: what falls due before the next sweep is noted (D11)."""
+        for phase in sorted(TERMINAL):
+            async for page in pages(self._kube, DELEGATIONS, fieldSelector=f"status.phase={phase}"):
+                result.errors += self._engine.expiry.listed(page["items"], self.interval())
+
     async def _one(self, obj: Json, result: Result) -> None:
         try:
             work = await self._current(Work.read(obj))
             if work is None:
                 return
             result.in_flight += work.phase in IN_FLIGHT
-            change = await self._engine.delegations.judge(work.ref)
+            change = await self._engine.delegations.judge(work.ref, sweeping=True)
         except (KubeError, KeyError, ValueError, TypeError) as error:
             result.errors += 1
             log.warning("sweep could not treat a delegation", ref=str(ref_of(obj)), error=str(error))
             return
         result.deadline_failures += change is not None and change.reason is Reason.DEADLINE_EXCEEDED
-        result.stuck_marked += change is not None and change.reason is Reason.NO_HEARTBEAT
+        result.stuck_marked += change is not None and change.target is Phase.STUCK
 
     async def _current(self, listed: Work) -> Work | None:
         """A listed delegation; one that the watch doesn't know was missed by it, or has ended since the list."""
@@ -189,9 +236,7 @@ class Sweeper:
                 "startedTime": to_wire(started),
                 "durationMilliseconds": int(took.total_seconds() * 1000),
                 "inFlight": result.in_flight,
-                "deadlineFailures": result.deadline_failures,
-                "stuckMarked": result.stuck_marked,
-                "errors": result.errors,
+                **result.found(),
             },
             "totals": {"sweeps": self._sweeps, **self._engine.totals()},
         }

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from accounts import account, grant, username
-from belay_api.meta import GROUP
+from belay_api.meta import ANNOTATION_ASKED_BY, ANNOTATION_CANCEL_CASCADE, GROUP
 from belay_api.policies import POLICIES
 from belay_api.times import to_wire
 from belay_dev.controlplane import ControlPlane
@@ -233,6 +233,27 @@ async def test_D13_the_processes_act_for_others(kubes: dict[str, Kube], namespac
         assert made["spec"]["requester"] == "bob"
 
 
+async def test_D13_which_session_asked_is_the_gateways_word(every: dict[str, Kube], shared: str) -> None:
+    """Nobody else writes, changes or takes away the mark; what leaves it alone is open to them."""
+
+    def marked(name: str, by: str) -> Json:
+        body = delegation(name)
+        body["metadata"]["annotations"] = {ANNOTATION_ASKED_BY: by}
+        return body
+
+    await every["gateway"].create(DELEGATIONS, shared, marked("asked", "a/s1"))
+    for name in ("alice", "admin"):
+        with pytest.raises(Forbidden, match="may not write it, only"):
+            await every[name].create(DELEGATIONS, shared, marked("spoofed", "a/s1"))
+        for by in ("a/s2", None):
+            changed = {"metadata": {"annotations": {ANNOTATION_ASKED_BY: by}}}
+            with pytest.raises(Forbidden, match="belay-delegation-askers"):
+                await every[name].patch(DELEGATIONS, shared, "asked", changed)
+        change: Json = {"metadata": {"annotations": {"example.com/by": name}}, "spec": {"priority": 3}}
+        after = await every[name].patch(DELEGATIONS, shared, "asked", change)
+        assert after["metadata"]["annotations"][ANNOTATION_ASKED_BY] == "a/s1"
+
+
 async def test_D9_who_may_update_may_cancel_what_another_asked_for(
     kubes: dict[str, Kube], alice: Kube, shared: str
 ) -> None:
@@ -301,3 +322,16 @@ async def test_the_policies_fit_the_definitions(admin_kube: Kube, installed: Con
         installed.kubectl("wait", wanted, f"validatingadmissionpolicy/{name}", "--timeout=30s")
         checked = await admin_kube.get(policies, None, name)
         assert checked["status"]["typeChecking"].get("expressionWarnings") is None, name
+
+
+@pytest.mark.parametrize("value", ["False", "no", "", "0"])
+async def test_D9_what_a_cancel_spares_is_spelt_right(admin_kube: Kube, shared: str, value: str) -> None:
+    """A value of the annotation that means nothing is refused when it is made, and when it is changed."""
+    body = delegation("annotated")
+    body["metadata"]["annotations"] = {ANNOTATION_CANCEL_CASCADE: value}
+    with pytest.raises(Invalid, match='write "true" or "false"'):
+        await admin_kube.create(DELEGATIONS, shared, body)
+    made = (await admin_kube.create(DELEGATIONS, shared, delegation(f"plain-{value.lower() or 'empty'}")))["metadata"]
+    patch = {"metadata": {"annotations": {ANNOTATION_CANCEL_CASCADE: value}}}
+    with pytest.raises(Invalid, match='write "true" or "false"'):
+        await admin_kube.patch(DELEGATIONS, shared, made["name"], patch)

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent.parent
 READ = ("get", "list", "watch")
+_KINDS = ("agents", "agentsubscriptions", "delegations", "permissionrequests")
 PACKED = {"Chart.yaml", "values.yaml", "values.schema.json", "templates", "crds", "LICENSE"}
 
 
@@ -120,21 +121,28 @@ def test_D13_no_aggregated_role_holds_a_status(name: str) -> None:
 def test_the_processes_hold_no_other_rights_than_these() -> None:
     """Each right of the two accounts, as one flat list: a new one must be added here on purpose."""
     assert _flat("belay-gateway") == {
-        *(f"{verb} {plural}" for verb in READ for plural in _kinds("agents", "agentsubscriptions", "delegations")),
+        *(f"{verb} {plural}" for verb in READ for plural in _kinds(*_KINDS)),
         "create belay.dev/agentsubscriptions",
+        "create belay.dev/permissionrequests",
+        "patch belay.dev/permissionrequests/status",
+        "create belay.dev/delegations",
+        "patch belay.dev/delegations",
+        "patch belay.dev/permissionrequests",
         "patch belay.dev/agentsubscriptions/status",
         "patch belay.dev/delegations/status",
         "create authentication.k8s.io/tokenreviews",
         "create authorization.k8s.io/subjectaccessreviews",
         "create events.k8s.io/events",
-        *(f"{verb} coordination.k8s.io/leases" for verb in ("get", "create", "patch")),
+        *(f"{verb} coordination.k8s.io/leases" for verb in ("get", "list", "create", "patch")),
     }
-    every = _kinds("agents", "agentsubscriptions", "delegations", "delegationsweepers")
+    every = _kinds(*_KINDS, "delegationsweepers")
     leases = ("get", "list", "watch", "create", "patch", "delete")
     assert _flat("belay-operator") == {
         *(f"{verb} {plural}" for verb in READ for plural in every),
         *(f"patch {plural}/status" for plural in every),
         "delete belay.dev/agentsubscriptions",
+        "delete belay.dev/permissionrequests",
+        "delete belay.dev/delegations",
         "patch belay.dev/delegationsweepers",
         "create belay.dev/delegationsweepers",
         "create events.k8s.io/events",

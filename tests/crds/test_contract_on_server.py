@@ -59,7 +59,13 @@ async def test_what_makes_sense_is_accepted(kubes: dict[str, Kube], shared: str,
 async def test_defaults_are_those_of_the_models(admin_kube: Kube, namespace: str) -> None:
     """Nothing that an environment variable or another resource may set is written into an object."""
     made = await admin_kube.create(AGENTS, namespace, agent())
-    assert made["spec"] == {"runtime": "Channel", "maxActiveDelegations": 1, "onAgentLost": "Cancel", "suspend": False}
+    assert made["spec"] == {
+        "runtime": "Channel",
+        "maxActiveDelegations": 1,
+        "onAgentLost": "Cancel",
+        "suspend": False,
+        "allowReentry": False,
+    }
     made = await admin_kube.create(DELEGATIONS, namespace, delegation())
     assert made["spec"] == {**delegation()["spec"], "priority": 0, "desiredState": "Running"}
     made = await admin_kube.create(SWEEPERS, namespace, sweeper())

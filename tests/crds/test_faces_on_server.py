@@ -9,17 +9,24 @@ from belay_api.resource import Kind
 from belay_dev.clock import Deadline
 from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import ControlPlaneError
-from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Kube, belay
-from crds_cases import agent, delegation, row, sweeper
+from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, SUBSCRIPTIONS, Kube, belay
+from crds_cases import agent, delegation, permission, row, sweeper
 from installation import MANIFESTS
 
 KINDS = pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
-SHORT = {"agents": "bagent", "agentsubscriptions": "bsub", "delegations": "dlg", "delegationsweepers": "bsweep"}
+SHORT = {
+    "agents": "bagent",
+    "agentsubscriptions": "bsub",
+    "delegations": "dlg",
+    "delegationsweepers": "bsweep",
+    "permissionrequests": "bperm",
+}
 COLUMNS = {
     "bagent": "NAME RUNTIME ONLINE SESSIONS ACTIVE QUEUED AGE",
     "bsub": "NAME AGENT SESSION PHASE REASON RENEWED AGE",
     "dlg": "NAME AGENT PHASE REASON PROGRESS DEADLINE AGE",
-    "bsweep": "NAME INTERVAL STUCK-AFTER LAST IN-FLIGHT DEADLINE STUCK ERRORS AGE",
+    "bperm": "NAME AGENT SESSION TOOL PHASE BY AGE",
+    "bsweep": "NAME INTERVAL STUCK-AFTER LAST IN-FLIGHT DEADLINE STUCK ERRORS BRAKED AGE",
 }
 
 
@@ -30,6 +37,7 @@ async def objects(kubes: dict[str, Kube], shared: str) -> str:
     await kubes["admin"].create(belay("delegationsweepers"), shared, sweeper())
     made = await kubes["gateway"].create(SUBSCRIPTIONS, shared, row())
     await kubes["gateway"].patch_status(SUBSCRIPTIONS, made, {"phase": "Live", "holderIdentity": "gw", "token": "t"})
+    await kubes["gateway"].create(PERMISSION_REQUESTS, shared, permission())
     work = delegation(sessionId="s", parentRef={"name": "p"}, topic="t")
     made = await kubes["admin"].create(DELEGATIONS, shared, work)
     status = {"phase": "Dispatched", "reason": "Dispatched", "deadline": "2099-01-02T03:04:05Z", "gateway": "gw"}

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from belay_api.agent import OnAgentLost, Runtime
 from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.meta import API_VERSION
+from belay_api.meta import ANNOTATION_CANCEL_CASCADE, API_VERSION
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import Reason, SubscriptionReason
 from belay_api.times import to_wire
@@ -34,6 +34,7 @@ class DelegationBuilder:
         self._created = 0.0
         self._spec: Json = {"agentRef": {"name": "a"}, "task": {"prompt": "do it"}}
         self._status: Json = {}
+        self._annotations: dict[str, str] = {}
 
     # --- what is asked ---
 
@@ -63,9 +64,27 @@ class DelegationBuilder:
         """What becomes of it as an orphan."""
         return self._ask(onAgentLost=str(policy))
 
-    def attempts(self, most: int) -> Self:
-        """How often it may be tried."""
-        return self._ask(retry={"maxAttempts": most})
+    def attempts(self, most: int, backoff: int = 10, on: Sequence[str] | None = None) -> Self:
+        """How often it may be tried, how soon, and after what."""
+        reasons = {} if on is None else {"on": list(on)}
+        return self._ask(retry={"maxAttempts": most, "backoffSeconds": backoff, **reasons})
+
+    def asked_again(self, number: int) -> Self:
+        """A person raised retryAttempt."""
+        return self._ask(retryAttempt=number)
+
+    def under(self, parent: str, kind: str = "Delegation") -> Self:
+        """A part of another."""
+        return self._ask(parentRef={"kind": kind, "name": parent})
+
+    def kept_for(self, seconds: int) -> Self:
+        """Its time to live once finished."""
+        return self._ask(ttlSecondsAfterFinished=seconds)
+
+    def not_cascading(self) -> Self:
+        """Its cancel leaves its children alone."""
+        self._annotations[ANNOTATION_CANCEL_CASCADE] = "false"
+        return self
 
     def cancel_asked(self) -> Self:
         """Somebody wants its end."""
@@ -76,6 +95,10 @@ class DelegationBuilder:
     def pending(self, reason: Reason) -> Self:
         """Seen, and not taken up yet."""
         return self._tell(phase=str(Phase.PENDING), reason=str(reason))
+
+    def saying(self, message: str) -> Self:
+        """What its status says in a sentence."""
+        return self._tell(message=message)
 
     def queued(self, at: float, reason: Reason = Reason.AGENT_BUSY, attempt: int = 1) -> Self:
         """Waiting since then."""
@@ -99,17 +122,44 @@ class DelegationBuilder:
         """Found silent."""
         return self._tell(phase=str(Phase.STUCK), reason=str(Reason.NO_HEARTBEAT))
 
+    def ended(self, phase: Phase, at: float, reason: Reason = Reason.CANCELLED) -> Self:
+        """Finished at this time."""
+        return self._tell(phase=str(phase), reason=str(reason), completionTime=to_wire(_moment(at)))
+
+    def acknowledged(self, at: float) -> Self:
+        """Its holder said that it stopped."""
+        condition = {"type": "CancelAcknowledged", "status": "True", "lastTransitionTime": to_wire(_moment(at))}
+        return self._tell(conditions=[condition])
+
+    def handed_back(self, reason: Reason, why: str = "no luck") -> Self:
+        """Given up by its holder."""
+        return self._tell(reason=str(reason), message=why)
+
+    def failures(self, number: int) -> Self:
+        """Attempts that count."""
+        return self._tell(failures=number)
+
+    def placed(self, position: int) -> Self:
+        """Told this place in the queue."""
+        return self._tell(queuePosition=position)
+
     # --- what it makes ---
 
     def body(self) -> Json:
         """As it is created."""
-        return {"apiVersion": API_VERSION, "kind": "Delegation", "metadata": {"name": self.name}, "spec": self._spec}
+        meta = {"name": self.name, "annotations": self._annotations}
+        return {"apiVersion": API_VERSION, "kind": "Delegation", "metadata": meta, "spec": self._spec}
 
     @property
     def work(self) -> Work:
         """As the operator keeps it."""
-        meta = {**_meta(self.name), "creationTimestamp": to_wire(at(self._created))}
-        return Work.read({"metadata": meta, "spec": self._spec, "status": self._status})
+        return Work.read(self.obj)
+
+    @property
+    def obj(self) -> Json:
+        """As the API server shows it."""
+        meta = {**_meta(self.name), "creationTimestamp": to_wire(at(self._created)), "annotations": self._annotations}
+        return {"metadata": meta, "spec": self._spec, "status": self._status}
 
     def _ask(self, **spec: object) -> Self:
         self._spec |= spec
@@ -193,6 +243,7 @@ def row(
         renewed=renewed,
         disconnected=None if lost is None else at(lost),
         reason=reason,
+        unresponsive=False,
     )
 
 

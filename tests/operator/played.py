@@ -80,6 +80,14 @@ class PlayedSession:
         """Say that work goes on."""
         await self.write(name, lastHeartbeatTime=to_wire(self._gateway.clock.now()))
 
+    async def hand_back(self, name: str, reason: str, message: str = "no luck") -> None:
+        """Give work up, as `fail` with attempts left, `release` and a `resume` without it do."""
+        await self.write(name, reason=reason, message=message)
+
+    async def wedge(self, *, unresponsive: bool = True) -> None:
+        """Its gateway says whether the session has work that it doesn't answer for."""
+        await self._row(unresponsive=unresponsive)
+
     async def complete(self, name: str) -> None:
         """Hand in a result."""
         now = to_wire(self._gateway.clock.now())

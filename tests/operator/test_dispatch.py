@@ -1,5 +1,7 @@
 """decisions/dispatch.py: what is offered, in which order, and what the others are told they wait for (D4, D6)."""
 
+import asyncio
+
 import pytest
 
 from belay_api.agent import Runtime
@@ -7,8 +9,10 @@ from belay_api.reasons import Reason
 from belay_api.times import to_wire, to_wire_seconds
 from belay_api.timing import Times
 from belay_api.transitions import Phase
+from belay_kube.clock import FakeClock
 from belay_operator.decisions import dispatch
 from belay_operator.decisions.view import AgentView
+from belay_operator.places import Places
 
 from .builders import DelegationBuilder, agent, at, delegation, live, lost
 
@@ -43,7 +47,15 @@ def offered(given: list[DelegationBuilder], view: AgentView, active: int = 0) ->
         pytest.param(
             [delegation("new").created(at=30), delegation("queued").queued(at=10)],
             ["queued", "new"],
-            id="a new one is as old as its creation",
+            id="a new one comes behind what waits",
+        ),
+        pytest.param(
+            [delegation("z").created(at=10), delegation("a").created(at=11)], ["z", "a"], id="new ones by their age"
+        ),
+        pytest.param(
+            [delegation("new").created(at=30), delegation("queued").queued(at=30.5)],
+            ["queued", "new"],
+            id="creation is told in whole seconds",
         ),
         pytest.param([delegation("b"), delegation("a"), delegation("c")], ["a", "b", "c"], id="then name"),
     ],
@@ -168,5 +180,101 @@ def test_D7_work_that_nobody_accepted_backs_off_and_holds_up_nobody() -> None:
     vain = delegation("vain").queued(at=NOW, reason=Reason.NOT_ACCEPTED)
     younger = delegation("younger").queued(at=NOW)
     assert offered([vain, younger], HERE) == ["younger"]
-    assert dispatch.backs_off_until(vain.work, at(NOW)) == at(NOW + vain.work.backoff)
-    assert dispatch.backs_off_until(vain.work, at(NOW + vain.work.backoff)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "sessions", "unfit", "expected"),
+    [
+        pytest.param(delegation(), {"s": live()}, {"s"}, Reason.AGENT_UNRESPONSIVE, id="the only session"),
+        pytest.param(delegation(), {"s": live(), "t": live()}, {"s"}, Reason.DISPATCHED, id="a sibling is fit"),
+        pytest.param(
+            delegation(), {"s": live(), "t": lost(at=0)}, {"s"}, Reason.AGENT_UNRESPONSIVE, id="the fit one is lost"
+        ),
+        pytest.param(delegation(), {"s": live(), "t": live()}, {"s", "t"}, Reason.AGENT_UNRESPONSIVE, id="all of them"),
+        pytest.param(
+            delegation().to("a", session="s"),
+            {"s": live(), "t": live()},
+            {"s"},
+            Reason.AGENT_UNRESPONSIVE,
+            id="the one it is addressed to",
+        ),
+        pytest.param(
+            delegation().to("a", session="t"), {"s": live(), "t": live()}, {"s"}, Reason.DISPATCHED, id="to a fit one"
+        ),
+        pytest.param(
+            delegation().to("a", session="s"), {"s": lost(at=0), "t": live()}, {"s"}, Reason.SESSION_OFFLINE, id="away"
+        ),
+    ],
+)
+def test_D9_nothing_is_offered_where_only_wedged_sessions_could_take_it(
+    given: DelegationBuilder, sessions: dict[str, object], unfit: set[str], expected: Reason
+) -> None:
+    """A session with work it doesn't answer for counts as none; what waits for that says so."""
+    [(_, change)] = dispatch.plan([given.work], 0, agent(sessions), at(NOW), unfit)  # type: ignore[arg-type]
+    assert change.reason is expected
+
+
+def test_D4_a_resumed_beat_over_the_limit_stops_offers_until_below() -> None:
+    """Two are in hand where one may be: nothing is offered at two nor at one."""
+    assert [len(offered([delegation()], HERE, active)) for active in (2, 1, 0)] == [0, 0, 1]
+
+
+def test_D4_what_is_queued_is_told_its_place_with_the_reason() -> None:
+    """The first ten of what is left in the queue, in one write with why they wait."""
+    given = [delegation(f"d{number:02}") for number in range(13)]
+    plan = dispatch.plan([g.work for g in given], 0, HERE, at(NOW))
+    assert [change.fields["queuePosition"] for _, change in plan] == [None, *range(1, 11), None, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        pytest.param([delegation("a").queued(at=0).placed(1), delegation("b").queued(at=1).placed(2)], {}, id="right"),
+        pytest.param([delegation("b").queued(at=1).placed(2)], {"b": 1}, id="the first has gone"),
+        pytest.param(
+            [delegation("a").queued(at=0).placed(1), delegation("b").priority(9).queued(at=1).placed(2)],
+            {"a": 2, "b": 1},
+            id="overtaken",
+        ),
+        pytest.param([delegation("a").pending(Reason.AGENT_NOT_FOUND)], {}, id="not in a queue yet"),
+        pytest.param(
+            [*(delegation(f"{n:02}").queued(at=n).placed(n + 1) for n in range(10)), delegation("x").queued(at=99)],
+            {},
+            id="the eleventh has none",
+        ),
+        pytest.param(
+            [delegation("!").priority(1).queued(at=50).placed(1)]
+            + [delegation(f"{n:02}").queued(at=n).placed(n + 2) for n in range(10)],
+            {"09": None},
+            id="pushed out of the first ten",
+        ),
+    ],
+)
+def test_D4_places_that_are_wrong_are_found(given: list[DelegationBuilder], wrong: dict[str, int | None]) -> None:
+    """Only those are written."""
+    assert {work.ref.name: place for work, place in dispatch.misplaced([g.work for g in given], at(NOW))} == wrong
+
+
+def test_D4_places_are_told_each_at_most_once_in_ten_seconds() -> None:
+    """Seen first at 0 and wrong: told at 10; wrong again at once: told at 20."""
+    clock = FakeClock(at(0))
+    places = Places(clock)
+    ref = agent().ref
+
+    async def at_second(seconds: float, work: DelegationBuilder) -> tuple[list[int | None], float | None]:
+        await clock.advance(seconds - (clock.now() - at(0)).total_seconds())
+        ready, wait = places.due(ref, [work.work])
+        return [place for _, place in ready], wait
+
+    async def told() -> list[tuple[list[int | None], float | None]]:
+        wrong = delegation("d").queued(at=0).placed(2)
+        return [await at_second(seconds, wrong) for seconds in (0, 9, 10, 10, 20)]
+
+    assert asyncio.run(told()) == [([], 10.0), ([], 1.0), ([1], None), ([], 10.0), ([1], None)]
+
+
+def test_why_and_since_when_it_waits_is_told_to_pending_work_too() -> None:
+    """A missing agent: the sentence says what to do, queuedTime since when."""
+    [(_, change)] = dispatch.plan([delegation().work], 0, agent(exists=False), at(NOW))
+    assert "create it" in change.message
+    assert change.fields == {"queuedTime": to_wire(at(NOW))}

@@ -167,7 +167,7 @@ async def test_S2_the_deadline_is_checked_before_silence(world: World, gateway: 
 async def test_S3_silent_for_longer_than_the_threshold_is_stuck_and_frees_the_slot(
     world: World, gateway: PlayedGateway
 ) -> None:
-    """At 600 s not yet, at 601 s Stuck "no heartbeat for 601s"; the next in the queue is offered."""
+    """At 600 s not yet, at 601 s Stuck "no heartbeat for 601s"; the next in the queue is offered to another session."""
     session = await working(world, gateway)
     await world.create(delegation("d"))
     await world.settled()
@@ -179,6 +179,8 @@ async def test_S3_silent_for_longer_than_the_threshold_is_stuck_and_frees_the_sl
     await world.pass_time(1)
     assert await world.told("d") == "Stuck NoHeartbeat"
     assert (await world.status("d"))["message"] == "no heartbeat for 601s"
+    assert await world.told("next") == "Queued AgentUnresponsive"
+    await gateway.attach("a", "t")
     assert await world.told("next") == "Dispatched Dispatched"
 
 

@@ -47,13 +47,16 @@ async def test_G10_an_orphan_of_one_attempt(
 
 
 async def test_G10_requeue_goes_on_while_attempts_remain(world: World, gateway: PlayedGateway) -> None:
-    """Back in the queue as a clean attempt 2, offered when the agent is back, Failed when that is lost as well."""
+    """Back in the queue as a clean attempt 2, offered when the agent is back and the backoff (10 s and up to 15 % more)
+    over, Failed when that is lost as well."""
     session = await orphan(world, gateway, OnAgentLost.REQUEUE, attempts=2)
     await world.settled()
     status = await world.status("d")
     assert (status["phase"], status["attempt"]) == ("Queued", 2)
     assert not {"sessionId", "gateway", "acceptedTime", "lastHeartbeatTime"} & status.keys()
     await session.attach()
+    assert await world.told("d") == "Queued AgentLost"
+    await world.pass_time(12)
     assert await world.told("d") == "Dispatched Dispatched"
     await lose(world, session)
     assert await world.told("d") == "Failed AgentLost"

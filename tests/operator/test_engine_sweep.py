@@ -1,19 +1,20 @@
 """The operator on a real API server: the sweep, and writes that meet somebody else's (S6 to S10, faults 10 to 12)."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from belay_api.times import from_wire
-from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube
+from belay_kube.client import DELEGATIONS, EVENTS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube
 from belay_kube.errors import Unreachable
+from belay_operator.sweep import UNFINISHED
 from waiting import eventually
 
 from .builders import delegation
 from .faulty import Faulty, refusing
 from .played import BELAY, PlayedGateway, PlayedSession
-from .world import LONG_STEP, World
+from .world import LONG_STEP, SIGHT_SECONDS, World
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ async def swept_now(world: World) -> bool:
     return await swept_at(world) == world.clock.now()
 
 
+async def swept_first(world: World) -> bool:
+    """Whether the first sweep of this operator is reported, and not one of an earlier test's; it runs at its start."""
+    sweeper = world.operator.sweeper
+    since = world.clock.now() - timedelta(seconds=SIGHT_SECONDS)
+    return sweeper._began is not None and sweeper._began >= since and await swept_at(world) == sweeper._began
+
+
 async def swept_at(world: World) -> datetime | None:
     """When the last sweep that is reported began."""
     return from_wire(((await reported(world)).get("lastSweep") or {}).get("startedTime"))
@@ -63,7 +71,7 @@ async def test_S5_the_sweepers_own_settings_stand_over_the_environment(world: Wo
     try:
         await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": given})
         await eventually(lambda: effective(30, 60))
-        await eventually(lambda: swept_now(world))
+        await eventually(lambda: swept_first(world))
         await world.pass_time(60)
         await eventually(lambda: swept_now(world))
         shown = await reported(world)
@@ -77,8 +85,10 @@ async def test_S6_the_first_sweep_runs_at_start_and_the_next_an_interval_later(
     world: World, gateway: PlayedGateway
 ) -> None:
     """Time stands still at the start, and yet a sweep is reported; the next one after 300 s."""
-    await eventually(lambda: swept_now(world))
-    await world.pass_time(299, LONG_STEP)
+    await eventually(lambda: swept_first(world))
+    first = await swept_at(world)
+    assert first is not None
+    await world.pass_time((first + timedelta(seconds=299) - world.clock.now()).total_seconds(), LONG_STEP)
     await world.operator.sweeper.tick()
     assert not await swept_now(world)
     await world.pass_time(1)
@@ -138,15 +148,59 @@ async def test_S8_a_list_that_fails_is_one_error_and_the_next_sweep_runs(
     world = stopped_world
 
     async def fail(path: Collection, query: Json) -> None:
-        if path == DELEGATIONS:
+        if path == DELEGATIONS and query.get("fieldSelector") == UNFINISHED:
             raise Unreachable("broken by the test")
 
+    await eventually(lambda: swept_first(world))
     faulty.before_list = fail
+    await world.pass_time(300, LONG_STEP)
     await eventually(lambda: swept_now(world))
     assert (await reported(world))["lastSweep"]["errors"] == 1
     sweeper = world.operator.sweeper
     faulty.before_list = None
     assert (await sweeper.sweep()).errors == 0
+
+
+async def test_S9_without_the_fast_path_only_sweeps_act_on_time(stopped_world: World, gateway: PlayedGateway) -> None:
+    """Overdue, silent and unaccepted work stays until the next tick, whose lastSweep counts it; a cancel doesn't."""
+    world = stopped_world
+    await world.start(fast_path=False)
+    await eventually(lambda: swept_first(world))
+    session = await accepted(world, gateway, "silent", "cancelled")
+    await world.create(delegation("late").due_in(60), delegation("offered").due_in(20_000).stuck_after(30))
+    await world.settled()
+    await session.accept("late")
+    await session.beat("silent")
+    await world.pass_time(200, LONG_STEP)
+    told = [await world.told(name) for name in ("late", "offered")]
+    assert told == ["InProgress Dispatched", "Dispatched Dispatched"]
+    await world.cancel("cancelled")
+    assert await world.told("cancelled") == "Cancelled Cancelled"
+    await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": {"stuckThresholdSeconds": 60}})
+    try:
+        await eventually(lambda: _has_threshold(world, 60))
+        assert await world.told("silent") == "InProgress Dispatched"
+        await world.pass_time(100, LONG_STEP)
+        await eventually(lambda: swept_now(world))
+    finally:
+        await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": {"stuckThresholdSeconds": None}})
+    last = (await reported(world))["lastSweep"]
+    assert (last["deadlineFailures"], last["stuckMarked"], last["errors"]) == (1, 1, 0)
+    told = [await world.told(name) for name in ("late", "silent", "offered")]
+    assert told == ["Failed DeadlineExceeded", "Stuck NoHeartbeat", "Queued NotAccepted"]
+    assert (await reported(world))["totals"]["deadlineFailures"] == 1
+    counted = world.operator.metrics.registry.get_sample_value("belay_swept_total", {"kind": "deadlineFailures"})
+    assert counted == 1
+    await eventually(lambda: _said(world, "deadlineFailures 1, stuckMarked 1, errors 0"))
+
+
+async def _said(world: World, note: str) -> bool:
+    events = (await world.admin.list(EVENTS, BELAY))["items"]
+    return any(event["reason"] == "Swept" and event.get("note") == note for event in events)
+
+
+async def _has_threshold(world: World, seconds: int) -> bool:
+    return world.operator.seen.index.times.stuck_threshold == seconds
 
 
 async def test_S9_the_result_is_in_the_sweepers_status(world: World, gateway: PlayedGateway) -> None:

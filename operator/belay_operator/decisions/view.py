@@ -16,11 +16,12 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class SessionView:
-    """One session: live, or lost at some time; `left` when it said goodbye."""
+    """One session: live, or lost at some time; `left` when it said goodbye, `closed` when either side closed it."""
 
     live: bool
     lost_at: datetime | None = None
     left: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class AgentView:
     blind: bool = False
     sighted_since: datetime = _LONG_AGO
     """End of the last blind time: every grace runs from here at the earliest."""
+    brake_ends: datetime = _LONG_AGO
+    """End of the last brake, or at the latest of this one: the same for sessions that nobody closed."""
 
     @property
     def routable(self) -> bool:
@@ -58,16 +61,18 @@ class AgentView:
             return None
         if seen.left:
             return seen.lost_at
-        return self._after_grace(seen.lost_at or self.sighted_since)
+        return self._after_grace(seen.lost_at or self.sighted_since, closed=seen.closed)
 
     def agent_gone_at(self) -> datetime | None:
         """When the agent counts as gone: never while a session is live, else a grace after the last one went (G6)."""
         if self.routable:
             return None
-        return self._after_grace(self.offline_since or self.sighted_since)
+        closed = bool(self.sessions) and all(s.closed for s in self.sessions.values())
+        return self._after_grace(self.offline_since or self.sighted_since, closed=closed)
 
-    def _after_grace(self, lost_at: datetime) -> datetime:
-        return max(lost_at, self.sighted_since) + timedelta(seconds=self.times.grace)
+    def _after_grace(self, lost_at: datetime, *, closed: bool) -> datetime:
+        brake_ends = _LONG_AGO if closed else self.brake_ends
+        return max(lost_at, self.sighted_since, brake_ends) + timedelta(seconds=self.times.grace)
 
 
 @dataclass(frozen=True)

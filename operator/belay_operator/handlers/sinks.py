@@ -8,6 +8,7 @@ import structlog
 from belay_api.names import Ref
 from belay_kube.client import Json
 from belay_operator.metrics import Metrics
+from belay_operator.observe.permissions import PermissionRecord
 from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of, version_of
 from belay_operator.seen import Seen
 
@@ -69,6 +70,21 @@ def delegations(seen: Seen, metrics: Metrics) -> EngineSink[Work]:
 def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink[Row]:
     """Rows of sessions."""
     return EngineSink("subscriptions", seen, metrics, Row.read, seen.saw_row, seen.gone_row)
+
+
+class QuietSink(EngineSink[R]):
+    """Feeds a collection that says nothing of presence: to be without it blinds nobody."""
+
+    def synced(self) -> None:
+        """Nothing waits for it here."""
+
+    def lost(self) -> None:
+        """What was seen stays in use: every write carries the version it was decided on."""
+
+
+def permissions(seen: Seen, metrics: Metrics) -> QuietSink[PermissionRecord]:
+    """Permission requests, settled ones too: they are removed in time."""
+    return QuietSink("permissions", seen, metrics, PermissionRecord.read, seen.saw_permission, seen.gone_permission)
 
 
 def leases(seen: Seen, metrics: Metrics) -> EngineSink[GatewayLease]:

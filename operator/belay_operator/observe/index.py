@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_api.transitions import LIVE, Phase
+from belay_operator.observe.kinship import Kinship
 from belay_operator.observe.records import AgentRecord, Row, Work
 
 
@@ -19,6 +20,7 @@ class Index:
         """Times where the agent says nothing: environment and DelegationSweeper over the defaults (S5)."""
         self.agents: dict[Ref, AgentRecord] = {}
         self.work: dict[Ref, Work] = {}
+        self.kinship = Kinship()
         self._by_agent: defaultdict[Ref, dict[Phase, dict[Ref, Work]]] = defaultdict(dict)
         self._rows: defaultdict[Ref, dict[Ref, Row]] = defaultdict(dict)
         self._agent_of_row: dict[Ref, Ref] = {}
@@ -55,7 +57,10 @@ class Index:
         self._forget_work(work.ref)
         if work.phase not in LIVE:
             self._gone["work"].bury(work.ref, work.version)
+            self.kinship.drop(work.ref)
         else:
+            if work.parent:
+                self.kinship.add(work.ref, work.parent)
             self.work[work.ref] = work
             self._by_agent[work.agent].setdefault(work.phase, {})[work.ref] = work
         return old
@@ -66,6 +71,7 @@ class Index:
         if old and version and older(version, old.version):
             return None
         self._gone["work"].bury(ref, version or (old.version if old else None))
+        self.kinship.drop(ref)
         return self._forget_work(ref)
 
     def _forget_work(self, ref: Ref) -> Work | None:

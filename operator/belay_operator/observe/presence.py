@@ -14,6 +14,7 @@ from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_kube.clock import Clock
+from belay_operator.observe.fleet import BRAKE_SECONDS, Fleet
 from belay_operator.observe.records import GatewayLease, Row
 
 _HICCUP_SECONDS = 5.0
@@ -33,8 +34,9 @@ class _Seen:
 class Presence:
     """Observations of rows and gateways; reads the clock, decides nothing about work."""
 
-    def __init__(self, clock: Clock, stale_after: float) -> None:
+    def __init__(self, clock: Clock, stale_after: float, brake_seconds: float = BRAKE_SECONDS) -> None:
         self._clock = clock
+        self.fleet = Fleet(clock, brake_seconds)
         self._stale_after = stale_after
         self._rows: dict[Ref, _Seen] = {}
         self._gateways: dict[str, _Seen] = {}

@@ -7,13 +7,16 @@ from typing import Any
 
 from belay_api.agent import OnAgentLost, Runtime
 from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.meta import ANNOTATION_TOUCH_SECONDS
+from belay_api.meta import ANNOTATION_CANCEL_CASCADE, ANNOTATION_TOUCH_SECONDS
 from belay_api.names import Ref
+from belay_api.retrying import Tries, is_handed_back
 from belay_api.times import from_wire
 from belay_api.timing import Times
 from belay_api.transitions import Phase, phase_of
 
 Json = dict[str, Any]
+_KEPT_CHARS = 256
+"""Most that is kept of a message."""
 
 
 def ref_of(obj: Mapping[str, Any]) -> Ref:
@@ -50,7 +53,7 @@ class Work:
     """The deadline in its status, or in its specification; None when the agent's time decides."""
     deadline_seconds: int | None
     stuck_threshold: int | None
-    max_attempts: int
+    tries: Tries
     backoff: int
     """Seconds before it is offered again after an attempt that came to nothing."""
     on_agent_lost: OnAgentLost | None
@@ -61,12 +64,31 @@ class Work:
     holder: str | None
     gateway: str | None
     conditions: list[Json]
+    position: int | None
+    """Its place in the queue, as its status says."""
+    handed_back: str | None
+    """Why its holder gave this attempt up, in a sentence; None unless it waits for the operator because of that."""
+    retry_asked: int
+    """spec.retryAttempt."""
+    retry_done: int
+    """The one of these that was acted on."""
+    parent: Ref | None
+    """The delegation it is a part of."""
+    parent_session: str | None
+    """The AgentSession it is a part of, by name."""
+    cascades: bool
+    """Whether its cancel or failure ends its children."""
+    ttl: int | None
+    """Seconds it is kept once finished; None where the installation's time decides."""
+    pending_message: str | None
+    """What it was told it waits for, before it was taken up."""
 
     @classmethod
     def read(cls, obj: Json) -> "Work":
         """Read a Delegation. Raises ValueError or KeyError when it isn't one."""
         meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
-        lost = spec.get("onAgentLost")
+        lost, parent = spec.get("onAgentLost"), spec.get("parentRef") or {}
+        is_delegation = parent.get("kind", "Delegation") == "Delegation"
         created = from_wire(meta["creationTimestamp"])
         if created is None:
             raise ValueError(f"delegation {ref_of(obj)} has no creationTimestamp")
@@ -86,7 +108,7 @@ class Work:
             due=from_wire(status.get("deadline") or spec.get("deadline")),
             deadline_seconds=spec.get("deadlineSeconds"),
             stuck_threshold=spec.get("stuckThresholdSeconds"),
-            max_attempts=(spec.get("retry") or {}).get("maxAttempts", 1),
+            tries=Tries.read(spec, status),
             backoff=(spec.get("retry") or {}).get("backoffSeconds", 10),
             on_agent_lost=OnAgentLost(lost) if lost else None,
             cancel_wanted=spec.get("desiredState") == "Cancelled",
@@ -96,6 +118,15 @@ class Work:
             holder=status.get("sessionId"),
             gateway=status.get("gateway"),
             conditions=status.get("conditions") or [],
+            position=status.get("queuePosition"),
+            handed_back=(status.get("message") or "")[:_KEPT_CHARS] if is_handed_back(status) else None,
+            retry_asked=spec.get("retryAttempt") or 0,
+            retry_done=status.get("observedRetryAttempt") or 0,
+            parent=Ref(meta["namespace"], parent["name"]) if parent and is_delegation else None,
+            parent_session=None if is_delegation else parent["name"],
+            cascades=(meta.get("annotations") or {}).get(ANNOTATION_CANCEL_CASCADE) != "false",
+            ttl=spec.get("ttlSecondsAfterFinished"),
+            pending_message=None if status.get("attempt") else status.get("message"),
         )
 
     @property
@@ -123,6 +154,7 @@ class AgentRecord:
     runtime: Runtime
     max_active: int
     suspended: bool
+    allow_reentry: bool
     on_agent_lost: OnAgentLost
     timing: Json
     status: Json
@@ -139,6 +171,7 @@ class AgentRecord:
             runtime=Runtime(spec.get("runtime", Runtime.CHANNEL)),
             max_active=spec.get("maxActiveDelegations", 1),
             suspended=spec.get("suspend", False),
+            allow_reentry=spec.get("allowReentry", False),
             on_agent_lost=OnAgentLost(spec.get("onAgentLost", OnAgentLost.CANCEL)),
             timing=dict(spec.get("timing") or {}),
             status=dict(obj.get("status") or {}),
@@ -161,6 +194,8 @@ class Row:
     """renewTime as text: it is compared, never subtracted (DESIGN.md section 4)."""
     disconnected: datetime | None
     reason: str | None
+    unresponsive: bool
+    """Whether its gateway says that the session has work it doesn't answer for."""
 
     @classmethod
     def read(cls, obj: Json) -> "Row":
@@ -178,6 +213,7 @@ class Row:
             renewed=status.get("renewTime"),
             disconnected=from_wire(status.get("disconnectedTime")),
             reason=status.get("reason"),
+            unresponsive=bool(status.get("unresponsive")),
         )
 
 

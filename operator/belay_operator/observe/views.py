@@ -9,6 +9,7 @@ from belay_api.reasons import SubscriptionReason
 from belay_api.times import from_wire
 from belay_api.transitions import LIVE
 from belay_kube.clock import Clock
+from belay_operator.decisions.brake import without_a_word
 from belay_operator.decisions.rows import RowFacts
 from belay_operator.decisions.view import AgentView, SessionView
 from belay_operator.observe.index import Index
@@ -53,6 +54,7 @@ class Gatherer:
             offline_since=offline,
             blind=self._presence.blind(times.stale_after),
             sighted_since=self._presence.sighted_since(times.stale_after),
+            brake_ends=self._presence.fleet.graces_from,
         )
         if record is None:
             return view
@@ -76,6 +78,14 @@ class Gatherer:
             )
             for row in self._index.rows_of(agent)
         ]
+
+    def notice_stale(self) -> bool:
+        """Count every row that is stale, marked or not; True when that set or released the brake."""
+        for ref in self._index.row_refs():
+            row = self._index.row(ref)
+            if row and self._presence.stale_in(row, self._index.times_of(row.agent)) <= 0:
+                self._presence.fleet.stale(ref)
+        return self._presence.fleet.judge()
 
     def tidy(self, agent: Ref) -> None:
         """Forget what nothing needs any more."""
@@ -103,7 +113,8 @@ class Gatherer:
             # Not yet marked: lost when it turned stale. A disconnectedTime in it is that of an earlier loss.
             return SessionView(live=False, lost_at=now + timedelta(seconds=stale_in))
         left = row.reason == SubscriptionReason.GOODBYE
-        return SessionView(live=False, lost_at=self._presence.dead_since(row), left=left)
+        closed = not without_a_word(row.phase, row.reason)
+        return SessionView(live=False, lost_at=self._presence.dead_since(row), left=left, closed=closed)
 
     def _offline(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime | None:
         """Since when no session is live: as its status says, else when the last session was lost, else now."""

@@ -1,0 +1,79 @@
+"""Finds the ancestors of a delegation: unfinished ones in the index, others by a live read (DESIGN.md 3 and 5)."""
+
+from collections import OrderedDict
+
+from belay_api.names import Ref
+from belay_api.transitions import LIVE
+from belay_kube.clock import Clock
+from belay_operator.apply import Applier
+from belay_operator.decisions import lineage
+from belay_operator.decisions.lineage import Ancestor, Line
+from belay_operator.decisions.view import Change
+from belay_operator.observe.records import Work
+from belay_operator.seen import Seen
+
+_KEEP_SECONDS = 60.0
+"""How long a read of a finished ancestor serves: a phase that is terminal stays, only a deletion can be missed."""
+_KEEP_MOST = 10_000
+
+
+class Families:
+    """Lines of ancestors, and what is decided on them."""
+
+    def __init__(self, seen: Seen, applier: Applier, clock: Clock) -> None:
+        self._seen = seen
+        self._applier = applier
+        self._clock = clock
+        self._ended: OrderedDict[Ref, tuple[float, Ancestor]] = OrderedDict()
+
+    async def cut_off(self, work: Work) -> Change | None:
+        """Whether an ancestor's end reaches `work`. Raises KubeError."""
+        if work.parent is None or work.parent in self._seen.index.work:
+            return None
+        return lineage.cut_off(work, await self._line(work, whole=False))
+
+    async def admit(self, work: Work) -> Work | Change:
+        """Newborn `work` as it may be taken up, or why it is not. Raises KubeError."""
+        index = self._seen.index
+        agent = index.agents.get(work.agent)
+        line = await self._line(work, whole=True)
+        reentry = agent is None or agent.allow_reentry
+        return lineage.admit(work, line, self._clock.now(), reentry=reentry, times=index.times_of(work.agent))
+
+    async def _line(self, work: Work, *, whole: bool) -> Line:
+        """The ancestors up to the first that is unfinished, or all, as many as may be."""
+        found: list[Ancestor] = []
+        at = work.parent
+        while at is not None and len(found) < lineage.MOST_DEPTH:
+            if work.ref in self._seen.index.work:
+                self._seen.index.kinship.add(work.ref, at)
+            ancestor = await self._find(at)
+            if ancestor is None:
+                return Line(tuple(found), missing=at)
+            found.append(ancestor)
+            if at == work.ref or (ancestor.phase in LIVE and not whole):
+                break
+            at = ancestor.parent
+        return Line(tuple(found))
+
+    async def _find(self, ref: Ref) -> Ancestor | None:
+        index = self._seen.index
+        if work := index.work.get(ref):
+            return Ancestor.of(work, index.times_of(work.agent))
+        kept = self._ended.get(ref)
+        if kept and self._clock.monotonic() - kept[0] < _KEEP_SECONDS:
+            return kept[1]
+        obj = await self._applier.live_delegation(ref)
+        if obj is None:
+            self._ended.pop(ref, None)
+            return None
+        work = Work.read(obj)
+        return self._keep(Ancestor.of(work, index.times_of(work.agent)))
+
+    def _keep(self, ancestor: Ancestor) -> Ancestor:
+        if ancestor.phase not in LIVE:
+            self._ended[ancestor.ref] = self._clock.monotonic(), ancestor
+            self._ended.move_to_end(ancestor.ref)
+            if len(self._ended) > _KEEP_MOST:
+                self._ended.popitem(last=False)
+        return ancestor
