@@ -8,19 +8,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NODE := tests/node
+NODE_READY := $(NODE)/node_modules/.ready
 SOURCES := crds kube operator gateway client hack
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: binaries ## Show the main job on a control plane of its own
 	@$(BIN)/belay demo
 
 .PHONY: test
-test: binaries ## Run the tests, on a real API server
+test: binaries node-clients ## Run the tests, on a real API server
+	@$(BIN)/python -m belay_dev.binaries nats-server > /dev/null
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: check
@@ -40,6 +43,13 @@ $(READY): pyproject.toml requirements.lock
 binaries: $(READY) ## Build the control plane's programs, once; then they are cached
 	@$(BIN)/python -m belay_dev.binaries > /dev/null
 
+.PHONY: node-clients
+node-clients: $(NODE_READY) ## Install the JavaScript clients that the gateway is tested with
+
+$(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json $(NODE)/.npmrc
+	@if command -v npm > /dev/null; then (cd $(NODE) && npm ci --silent --ignore-scripts) && touch $@; \
+	else echo "npm isn't there, so the tests of the JavaScript clients will fail: install Node.js 20 or newer" >&2; fi
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy and import contracts
 	@$(BIN)/ruff check .
@@ -53,9 +63,14 @@ format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 .PHONY: crds
-crds: $(READY) ## Write CRDs and admission policies from the models
+crds: $(READY) ## Write CRDs, admission policies and the AsyncAPI document from the models
 	@$(BIN)/python -m belay_api.schema crds
 	@$(BIN)/python -m belay_api.policy templates
+	@$(BIN)/python -m belay_api.asyncapi docs
+
+.PHONY: openapi
+openapi: $(READY) ## Write docs/openapi.json from the API's operations and models
+	@$(BIN)/python -m belay_gateway.api.openapi docs
 
 .PHONY: manifests
 manifests: binaries crds ## Render manifests/ from the chart
@@ -65,15 +80,24 @@ manifests: binaries crds ## Render manifests/ from the chart
 generated: binaries ## Fail if a generated file is not what its source says
 	@$(BIN)/python -m belay_api.schema --check crds
 	@$(BIN)/python -m belay_api.policy --check templates
+	@$(BIN)/python -m belay_api.asyncapi --check docs
 	@$(BIN)/python hack/render_manifests.py --check
+	@$(BIN)/python -m belay_gateway.api.openapi --check docs
 
 .PHONY: behaviour
 behaviour: $(READY) ## List the behaviours of BEHAVIOUR.md that no test names
 	@$(BIN)/python hack/behaviour.py
 
 .PHONY: bench
-bench: binaries ## Measure against the raw API server in the same run (ARGS=1000 for fewer than 10,000 in flight)
+bench: bench-delegations bench-gateway ## Measure everything, in ratios to the raw API server in the same run
+
+.PHONY: bench-delegations
+bench-delegations: binaries ## Measure delegations (ARGS=1000 for fewer than 10,000 in flight)
 	@PYTHONPATH=tests $(BIN)/python -m bench.delegations $(ARGS)
+
+.PHONY: bench-gateway
+bench-gateway: binaries ## Measure sockets (ARGS=1000 for fewer than 10,000 idle ones)
+	@PYTHONPATH=tests $(BIN)/python -m bench.gateway $(ARGS)
 
 .PHONY: lock
 lock: $(READY) ## Lock the versions again, with hashes
@@ -82,4 +106,4 @@ lock: $(READY) ## Lock the versions again, with hashes
 
 .PHONY: clean
 clean: ## Remove what was made here; the cached programs stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

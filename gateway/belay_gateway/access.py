@@ -5,12 +5,11 @@ from typing import Any
 
 from belay_api.meta import GROUP, VERB_ATTACH
 from belay_api.names import Ref
-from belay_gateway.auth import ALLOW_SECONDS, DENY_SECONDS, User
+from belay_gateway.auth import ALLOW_SECONDS, DENY_SECONDS, REMEMBERED, User
 from belay_gateway.coalesce import Coalesced
 from belay_kube.client import ACCESS_REVIEWS, Kube
 from belay_kube.clock import Clock
 
-_REMEMBERED = 10_000
 _Question = tuple[User, str, str, str, str]
 
 
@@ -34,9 +33,9 @@ def _is(user: User, namespace: str, owner: Mapping[str, Any]) -> bool:
 class Access:
     """Asks the API server, keeping an answer for at most ten seconds."""
 
-    def __init__(self, kube: Kube, clock: Clock) -> None:
+    def __init__(self, kube: Kube, clock: Clock, remembered: int = REMEMBERED) -> None:
         self._kube = kube
-        self._answers: Coalesced[_Question, bool] = Coalesced(clock, _REMEMBERED)
+        self.answers: Coalesced[_Question, bool] = Coalesced(clock, remembered)
 
     async def may_attach(self, user: User, agent: Ref, owners: Iterable[Mapping[str, Any]]) -> bool:
         """Owner, or RBAC verb `attach` on that Agent. Raises KubeError."""
@@ -50,6 +49,10 @@ class Access:
         """What `kubectl get delegations` would need. Raises KubeError."""
         return await self._allowed(user, namespace, "get", "delegations", "")
 
+    async def may(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> bool:
+        """What kubectl would need for `verb` on a resource of ours, all of them or one. Raises KubeError."""
+        return await self._allowed(user, namespace, verb, resource, name)
+
     async def _allowed(self, user: User, namespace: str, verb: str, resource: str, name: str) -> bool:
         async def ask() -> bool:
             attributes = {"namespace": namespace, "verb": verb, "group": GROUP, "resource": resource, "name": name}
@@ -62,4 +65,4 @@ class Access:
             return bool((answer.get("status") or {}).get("allowed"))
 
         question = (user, namespace, verb, resource, name)
-        return await self._answers.get(question, ask, lambda allowed: ALLOW_SECONDS if allowed else DENY_SECONDS)
+        return await self.answers.get(question, ask, lambda allowed: ALLOW_SECONDS if allowed else DENY_SECONDS)

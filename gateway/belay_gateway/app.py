@@ -7,13 +7,21 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from belay_api.frames import Identifier
+from belay_api.frames import Delegate, Identifier
 from belay_gateway.access import Access
 from belay_gateway.acting import Acting
 from belay_gateway.agents import Agents
+from belay_gateway.api import openapi
+from belay_gateway.api.operation import PREFIX, Parts
+from belay_gateway.api.rates import Rates
+from belay_gateway.api.serving import Door, create_api
 from belay_gateway.auth import Authenticator
+from belay_gateway.broadcasts import Broadcasts
+from belay_gateway.bus import bus_for
 from belay_gateway.cable import Cable, Connection
 from belay_gateway.channel import AgentChannel
+from belay_gateway.decisions import Decisions
+from belay_gateway.delegating import Delegating
 from belay_gateway.endpoint import Endpoint
 from belay_gateway.events import Events
 from belay_gateway.health import Health
@@ -21,10 +29,14 @@ from belay_gateway.hints import Hints
 from belay_gateway.holdings import Holdings
 from belay_gateway.inbound import Inbound
 from belay_gateway.leasing import Leasing
+from belay_gateway.lobby import Lobby
 from belay_gateway.metrics import Metrics
 from belay_gateway.outbound import Offers
+from belay_gateway.permissions import Permissions
+from belay_gateway.permitting import UNSETTLED
 from belay_gateway.presence import Presence
 from belay_gateway.pulse import Pulse
+from belay_gateway.replies import Replies
 from belay_gateway.returning import Returning
 from belay_gateway.settings import Settings
 from belay_gateway.sockets import Sockets
@@ -33,7 +45,7 @@ from belay_gateway.tasks import Tasks
 from belay_gateway.topics import Topics
 from belay_gateway.touching import Touching
 from belay_gateway.writes import Writes
-from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Kube
+from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, SUBSCRIPTIONS, Kube
 from belay_kube.clock import Clock
 from belay_kube.reader import Reader
 
@@ -50,7 +62,7 @@ class Gateway:
         self.sockets = sockets = Sockets()
         me = settings.identity
         self.agents = agents = Agents(kube, settings.times())
-        access = Access(kube, clock)
+        access = Access(kube, clock, settings.max_cached_reviews)
         events = Events(kube, clock, me, tasks)
         self.hints = hints = Hints()
         writes = Writes(kube, clock, hints, metrics)
@@ -59,34 +71,52 @@ class Gateway:
         self.holdings = holdings = Holdings(kube, clock, sockets, writes, tasks)
         returning = Returning(kube, clock, me, holdings, writes, events)
         self.inbound = Inbound(
-            me, clock, agents, self.presence, acting, holdings, returning, writes, events, tasks, metrics
+            me, clock, agents, access, self.presence, acting, holdings, returning, writes, events, tasks, metrics
         )
         self.offers = Offers(clock, sockets, self.inbound.threshold, holdings.is_unfit)
         self.channel = AgentChannel(
             clock, agents, access, sockets, self.presence, self.inbound, self.offers, holdings, returning, tasks
         )
+        self.decisions = Decisions(kube, clock, sockets, tasks)
+        self.permissions = Permissions(kube, clock, me, self.decisions, self.presence, acting, metrics)
         self.topics = Topics(kube, clock, agents, access)
-        authenticator = Authenticator(kube, clock, settings.audience)
-        self.endpoint = Endpoint(Cable(clock, settings, metrics, tasks, self._subscribe), authenticator)
-        self.pulse = Pulse(self.endpoint, authenticator, tasks, clock, settings)
-        self.touching = Touching(kube, clock, settings, sockets, agents, self.presence, tasks, metrics)
+        self.bus = bus_for(settings, kube, clock, metrics)
+        self.broadcasts = Broadcasts(settings, clock, agents, access, sockets, self.topics, self.bus, metrics)
+        self.delegating = Delegating(kube, access, self.presence, me)
+        replies = Replies(kube, clock, access, agents, sockets, acting, writes, self.inbound)
+        self.authenticator = authenticator = Authenticator(kube, clock, settings.audience, settings.max_cached_reviews)
+        metrics.watch_reviews("token", authenticator.reviews)
+        metrics.watch_reviews("access", access.answers)
+        self.lobby = lobby = Lobby(clock, settings, metrics.refusals)
+        self.api = Parts(kube, access, self.delegating, replies, self.broadcasts)
+        self.endpoint = Endpoint(Cable(clock, settings, metrics, tasks, self._subscribe), authenticator, lobby)
+        self.pulse = Pulse(self.endpoint, authenticator, metrics.refusals, tasks, clock, settings)
+        self.touching = Touching(
+            kube, clock, settings, sockets, agents, self.presence, tasks, metrics, holdings.is_unfit
+        )
         self.leasing = Leasing(kube, clock, settings, metrics)
         self.readers = self._readers(kube, clock)
-        self.health = Health(self.readers, self.leasing.is_fresh, lambda: self.endpoint.draining, metrics)
+        self.health = Health(
+            self.readers, self.leasing.is_fresh, lambda: self.endpoint.draining, metrics, self.bus.state
+        )
         self._connect()
 
     def _readers(self, kube: Kube, clock: Clock) -> dict[str, Reader]:
         mine = {"fieldSelector": f"status.holderIdentity={self.settings.identity}"}
         offered = {"fieldSelector": "status.phase=Dispatched"}
         held = {"fieldSelector": f"status.gateway={self.settings.identity}"}
+        unsettled = {"fieldSelector": UNSETTLED}
         return {
             "agents": Reader(kube, AGENTS, self.agents, clock),
             "rows": Reader(kube, SUBSCRIPTIONS, self.presence, clock, selectors=mine),
             "offers": Reader(kube, DELEGATIONS, self.offers, clock, selectors=offered),
             "holdings": Reader(kube, DELEGATIONS, self.holdings, clock, selectors=held),
+            "permissions": Reader(kube, PERMISSION_REQUESTS, self.decisions, clock, selectors=unsettled),
         }
 
     def _connect(self) -> None:
+        self.permissions.serve(self.inbound.others)
+        self.inbound.others[Delegate] = self.delegating.delegate
         self.agents.on_deleted = self.channel.agent_deleted
         self.agents.on_owners_changed = self.channel.owners_changed
         self.hints.sources = (self.offers.get, lambda ref: self.holdings.get(ref.namespace, ref.name))
@@ -121,14 +151,20 @@ class Gateway:
         loops = {
             "lease": self.leasing.run(),
             "pulse": self.pulse.run(),
+            "lobby": self.lobby.run(),
             "touching": self.touching.run(),
             "offers": self.offers.run(),
+            "bus": self.bus.run(),
         }
         return {**readers, **loops}
 
+    async def send_away(self) -> None:
+        """Refuse new sockets, and tell the open ones, spread over seconds, to come back elsewhere (P7)."""
+        await self.endpoint.drain(self.settings.shutdown_seconds, self.settings.drain_seconds)
+
     async def drain(self) -> None:
         """End gracefully: sockets are told, writes under way and the marks of rows are finished, in bounded time."""
-        await self.endpoint.drain(self.settings.shutdown_seconds)
+        await self.send_away()
         if not await self.tasks.finish(self.settings.shutdown_seconds):
             log.warning("writes still under way at the end", count=len(self.tasks))
 
@@ -166,6 +202,11 @@ def create_app(kube: Kube, clock: Clock, settings: Settings) -> web.Application:
     app.router.add_get("/healthz", gateway.health.healthz)
     app.router.add_get("/readyz", gateway.health.readyz)
     app.router.add_get("/metrics", gateway.health.metrics)
+    app.router.add_get("/openapi.json", openapi.serve)
+    app.on_response_prepare.append(gateway.lobby.answered)
+    door = Door(gateway.authenticator, gateway.lobby, Rates(clock, settings.max_requests_per_second), settings)
+    api = create_api(openapi.OPERATIONS, gateway.api, door, gateway.metrics)
+    app.add_subapp(PREFIX, api)
     app.cleanup_ctx.append(_background)
     app.on_shutdown.append(_drain)
     return app

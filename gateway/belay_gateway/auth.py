@@ -5,19 +5,25 @@ import binascii
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from belay_gateway.coalesce import Coalesced
+from belay_gateway.refusals import Why
 from belay_kube.client import TOKEN_REVIEWS, Json, Kube
 from belay_kube.clock import Clock
 
 BEARER_SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
 ALLOW_SECONDS = 10.0
 DENY_SECONDS = 2.0
-_REMEMBERED = 10_000
+REMEMBERED = 10_000
+_IN_URL = frozenset(
+    {"token", "access_token", "auth_token", "id_token", "bearer", "bearer_token", "authorization", "jwt", "api_key"}
+)
+"""Parameters that programs put tokens in."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class User:
         return {"user": self.name, "uid": self.uid, "groups": list(self.groups), "extra": extra}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Bearer:
     """A token, kept out of every representation; held in memory only while its socket is open."""
 
@@ -68,6 +74,29 @@ def bearer_of(headers: Mapping[str, str]) -> Bearer | None:
     return None
 
 
+class TokenRefused(Exception):
+    """A token that is not even looked at; `why` for the metric, the message for the caller."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+        self.message = message
+
+
+def check_url(query: Iterable[str]) -> None:
+    """URLs end in logs, histories and proxies: no token may be in one. Raises TokenRefused."""
+    if any(name.lower() in _IN_URL for name in query):
+        sentence = "never put a token in the URL, and replace this one: send it in the Authorization header"
+        raise TokenRefused(Why.BEARER_IN_URL, sentence)
+
+
+def check_size(bearer: Bearer | None, most: int) -> None:
+    """A token of reasonable size, `most` bytes, before it is hashed, kept and sent on. Raises TokenRefused."""
+    size = len(bearer.text.encode(errors="surrogateescape")) if bearer else 0
+    if size > most:
+        raise TokenRefused(Why.BEARER_TOO_LONG, f"the bearer token has {size} bytes, at most {most} are read")
+
+
 def _decoded(text: str) -> Bearer | None:
     try:
         token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
@@ -79,18 +108,23 @@ def _decoded(text: str) -> Bearer | None:
 class Authenticator:
     """Turns tokens into users, one review for each token in flight."""
 
-    def __init__(self, kube: Kube, clock: Clock, audience: str) -> None:
+    def __init__(self, kube: Kube, clock: Clock, audience: str, remembered: int = REMEMBERED) -> None:
         self._kube = kube
         self._clock = clock
         self._audience = audience
-        self._reviews: Coalesced[str, User | None] = Coalesced(clock, _REMEMBERED)
+        self.reviews: Coalesced[str, User | None] = Coalesced(clock, remembered)
+        self._bearers: WeakValueDictionary[Bearer, Bearer] = WeakValueDictionary()
+
+    def shared(self, bearer: Bearer) -> Bearer:
+        """The same token as it is held already: many sockets of one identity bring the same kilobyte."""
+        return self._bearers.setdefault(bearer, bearer)
 
     async def user(self, bearer: Bearer) -> User | None:
         """Whose token it is; None if it is nobody's, expired, or for another audience. Raises KubeError."""
         left = self.seconds_left(bearer)
         if left <= 0:
             return None
-        return await self._reviews.get(
+        return await self.reviews.get(
             bearer.digest, lambda: self._review(bearer), lambda user: min(ALLOW_SECONDS if user else DENY_SECONDS, left)
         )
 

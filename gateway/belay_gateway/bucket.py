@@ -6,6 +6,8 @@ from belay_kube.clock import Clock
 class Bucket:
     """Holds `burst` and gains `rate` a second."""
 
+    __slots__ = ("_at", "_burst", "_clock", "_left", "_rate")
+
     def __init__(self, clock: Clock, rate: float, burst: float) -> None:
         self._clock = clock
         self._rate = rate

@@ -5,28 +5,38 @@ messages to confirmed subscriptions are handed on directly. Whatever a peer send
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from belay_api.frames import Command, DisconnectReason, Error, ErrorCode, Frame, Identifier
+from belay_api.frames import (
+    CableFrame,
+    Command,
+    ConfirmSubscription,
+    DisconnectReason,
+    Error,
+    ErrorCode,
+    Frame,
+    Identifier,
+    RejectSubscription,
+    Welcome,
+)
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import Bearer, User
 from belay_gateway.bucket import Bucket
 from belay_gateway.closing import close_code, disconnect_frame, lost_by
 from belay_gateway.lanes import Lane, Outbox
 from belay_gateway.metrics import Metrics
+from belay_gateway.refusals import Why
 from belay_gateway.settings import Settings
 from belay_gateway.subscription import Rejected, Subscription
 from belay_gateway.tasks import Tasks
-from belay_gateway.wire import Malformed, parse_command, parse_identifier, text_of
+from belay_gateway.wire import Malformed, parse_command, parse_identifier, ref_in, text_of
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 
-CLOSE_SECONDS = 2.0
-"""How long a peer may take to read the last frames and to answer the close."""
 _LEAVE_SECONDS = 5.0
 _QUEUED_COMMANDS = 64
 _BURST = 5
@@ -49,6 +59,27 @@ class Cable:
 class Connection:
     """One open socket of one user."""
 
+    __slots__ = (
+        "_asked",
+        "_bucket",
+        "_cable",
+        "_closing",
+        "_commands",
+        "_ended",
+        "_heard",
+        "_outbox",
+        "_port",
+        "_subscriptions",
+        "_ws",
+        "bearer",
+        "json_pinged",
+        "review_at",
+        "reviewed_at",
+        "reviewing",
+        "user",
+        "ws_pinged",
+    )
+
     def __init__(
         self,
         cable: Cable,
@@ -67,6 +98,8 @@ class Connection:
         self._commands: Lane[Command] = Lane(self._carry_out, _QUEUED_COMMANDS)
         self._bucket = Bucket(cable.clock, settings.max_frames_per_second, settings.max_frames_per_second * _BURST)
         self._subscriptions: dict[str, Subscription] = {}
+        self._asked: dict[str, Command] = {}
+        """The subscribes that are not answered yet, by identifier."""
         self._heard = self.json_pinged = self.ws_pinged = self.reviewed_at = now
         self.review_at = now + review_in
         self.reviewing = False
@@ -78,7 +111,7 @@ class Connection:
 
     async def run(self) -> None:
         """Speak with the peer until one side ends it."""
-        self._put({"type": "welcome"})
+        self._put(Welcome())
         lost = SubscriptionReason.CONNECTION_LOST
         try:
             lost = await self._read()
@@ -99,13 +132,13 @@ class Connection:
 
     async def _hear(self, message: WSMessage) -> None:
         if not self._bucket.take():
-            self.disconnect(DisconnectReason.FLOOD, reconnect=True)
+            self._refuse(Why.FLOOD, DisconnectReason.FLOOD, reconnect=True)
             return
         match message.type:
             case WSMsgType.TEXT:
                 self._text(message.data)
             case WSMsgType.BINARY:
-                self._refuse("frames are text: JSON, not binary")
+                self._refuse(Why.BINARY, DisconnectReason.PROTOCOL, "frames are text: JSON, not binary")
             case WSMsgType.PING:
                 await self._outbox.write_at_once(lambda: self._ws.pong(message.data))
 
@@ -115,30 +148,44 @@ class Connection:
         except Malformed as error:
             self._count("malformed")
             if error.identifier is None:
-                self._refuse(error.message)
+                self._refuse(Why.MALFORMED, DisconnectReason.PROTOCOL, error.message)
             else:
-                self.say(error.identifier, Error(code=error.code, message=error.message))
+                self.refuse(error.identifier, Why.MALFORMED, Error(code=error.code, message=error.message))
             return
         self._count(command.command)
         subscription = self._subscriptions.get(command.identifier)
         if command.command == "message" and subscription and self._commands.idle:
             subscription.receive(command.data)
-        elif not self._commands.put(command):
-            self.disconnect(DisconnectReason.FLOOD, reconnect=True)
+        elif not self._is_asked_again(command) and not self._commands.put(command):
+            self._refuse(Why.FLOOD, DisconnectReason.FLOOD, reconnect=True)
 
-    def _refuse(self, message: str) -> None:
-        self._cable.metrics.refusals.labels("malformed").inc()
-        self.disconnect(DisconnectReason.PROTOCOL, reconnect=False, message=message)
+    def _is_asked_again(self, command: Command) -> bool:
+        """Clients ask again while a subscribe is slow; one answer is for all: a second one is a stray to some."""
+        if command.command == "unsubscribe":
+            self._asked.pop(command.identifier, None)
+        elif command.command == "subscribe":
+            return self._asked.setdefault(command.identifier, command) is not command
+        return False
+
+    def _refuse(self, why: Why, reason: DisconnectReason, message: str = "", *, reconnect: bool = False) -> None:
+        self._cable.metrics.refusals.count(why)
+        self.disconnect(reason, reconnect=reconnect, message=message)
 
     async def _carry_out(self, command: Command) -> None:
         if self._closing:
             return
         if command.command == "subscribe":
-            await self._subscribe(command.identifier)
+            try:
+                await self._subscribe(command.identifier)
+            finally:
+                if self._asked.get(command.identifier) is command:
+                    del self._asked[command.identifier]
             return
         subscription = self._subscriptions.get(command.identifier)
         if subscription is None:
-            self.say(command.identifier, Error(code=ErrorCode.NOT_FOUND, message="not subscribed: subscribe first"))
+            sentence, ref = "not subscribed: subscribe first", ref_in(command.data)
+            error = Error(code=ErrorCode.NOT_FOUND, message=sentence, ref=ref)
+            self.refuse(command.identifier, Why.NOT_SUBSCRIBED, error)
         elif command.command == "message":
             subscription.receive(command.data)
         else:
@@ -146,12 +193,13 @@ class Connection:
 
     async def _subscribe(self, text: str) -> None:
         if text in self._subscriptions:
-            self._put({"type": "confirm_subscription", "identifier": text})  # the peer didn't hear it the first time
+            self._put(ConfirmSubscription(identifier=text))  # the peer didn't hear it the first time
             return
         try:
             subscription = await self._subscription(text)
         except Rejected as refused:
             self._cable.metrics.subscribes.labels(str(refused.code)).inc()
+            self._cable.metrics.refusals.subscribe(refused.code)
             self._reject(text, str(refused.code), refused.message)
             return
         if self._ended or self._closing:
@@ -159,7 +207,7 @@ class Connection:
             return
         self._cable.metrics.subscribes.labels("confirmed").inc()
         self._subscriptions[text] = subscription
-        self._put({"type": "confirm_subscription", "identifier": text})
+        self._put(ConfirmSubscription(identifier=text))
         subscription.confirmed()
 
     async def _subscription(self, text: str) -> Subscription:
@@ -182,6 +230,16 @@ class Connection:
         self._cable.metrics.frames_out.labels(wire["type"]).inc()
         self._outbox.put(text_of({"identifier": identifier, "message": wire}), sent)
 
+    def refuse(self, identifier: str, why: Why, error: Error) -> None:
+        """Answer with an error that no channel counts."""
+        self._cable.metrics.refusals.count(why)
+        self.say(identifier, error)
+
+    def say_text(self, identifier: str, kind: str, text: str) -> None:
+        """Queue a message that many are told: its type, and its JSON, made once for all of them."""
+        self._cable.metrics.frames_out.labels(kind).inc()
+        self._outbox.put(f'{{"identifier": {json.dumps(identifier)}, "message": {text}}}')
+
     def disconnect(self, reason: DisconnectReason, *, reconnect: bool, message: str = "") -> None:
         """Tell the peer why, and close; its subscriptions end now."""
         if self._closing or self._ended:
@@ -197,8 +255,10 @@ class Connection:
             self.disconnect(DisconnectReason.REMOTE, reconnect=False)
 
     def end(self, identifier: str, reason: DisconnectReason, message: str, *, reconnect: bool) -> None:
-        """End one subscription and say why; the socket too if it has no other."""
-        if not self._subscriptions.keys() - {identifier} or identifier not in self._subscriptions:
+        """End one subscription and say why; the socket too if it has no other, or if this one is to come back: no
+        client's library subscribes again to what was rejected, but all do after a reconnect."""
+        is_last = not self._subscriptions.keys() - {identifier} or identifier not in self._subscriptions
+        if reconnect or is_last:
             self.disconnect(reason, reconnect=reconnect, message=message)
             return
         self._drop(identifier, lost_by(reason))
@@ -244,18 +304,19 @@ class Connection:
         """The WebSocket's ping, which any peer answers by itself."""
         await self._outbox.write_at_once(self._ws.ping)
 
-    def _put(self, frame: dict[str, Any]) -> None:
-        self._cable.metrics.frames_out.labels(frame["type"]).inc()
-        self._outbox.put(text_of(frame))
+    def _put(self, frame: CableFrame) -> None:
+        self._cable.metrics.frames_out.labels(frame.type).inc()
+        self._outbox.put(text_of(frame.wire()))
 
     def _reject(self, identifier: str, reason: str, message: str) -> None:
-        self._put({"type": "reject_subscription", "identifier": identifier, "reason": reason, "message": message})
+        self._put(RejectSubscription(identifier=identifier, reason=reason, message=message))
 
     def _count(self, kind: str) -> None:
         self._cable.metrics.frames_in.labels(kind).inc()
 
     def _overflowed(self) -> None:
-        self.disconnect(DisconnectReason.SLOW, reconnect=True)
+        if self.is_open:
+            self._refuse(Why.SLOW_CONSUMER, DisconnectReason.SLOW, reconnect=True)
 
     def _drop(self, identifier: str, why: SubscriptionReason) -> None:
         subscription = self._subscriptions.pop(identifier, None)
@@ -269,10 +330,11 @@ class Connection:
     async def _close(self, reason: DisconnectReason, reconnect: bool, message: str) -> None:
         self._outbox.end_with(disconnect_frame(reason, reconnect, message), drop=reason == DisconnectReason.SLOW)
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(self._cable.settings.close_seconds):
                 await self._outbox.flushed()
                 await self._ws.close(code=close_code(reason), message=reason.encode())
         except TimeoutError:
+            self._cable.metrics.refusals.count(Why.CLOSE_TIMEOUT)
             self._outbox.abort()
 
     async def _leave(self, lost: SubscriptionReason) -> None:

@@ -110,6 +110,8 @@ class AgentChannel:
 class AgentSubscription:
     """One session on one socket."""
 
+    __slots__ = ("_channel", "_is_new", "_session")
+
     def __init__(self, channel: AgentChannel, session: Session, *, is_new: bool) -> None:
         self._channel = channel
         self._session = session

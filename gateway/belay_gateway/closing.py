@@ -1,11 +1,11 @@
 """How a socket is closed by the gateway: the cable's last frame, the WebSocket's code, the reason in the row."""
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import WSCloseCode
 
-from belay_api.frames import DisconnectReason
+from belay_api.frames import Disconnect, DisconnectReason
 from belay_api.reasons import SubscriptionReason
 
 _CODES: Final = {
@@ -35,5 +35,4 @@ def lost_by(reason: DisconnectReason) -> SubscriptionReason:
 
 def disconnect_frame(reason: DisconnectReason, reconnect: bool, message: str = "") -> str:
     """The cable's last frame; `message` is for people."""
-    frame: dict[str, Any] = {"type": "disconnect", "reason": str(reason), "reconnect": reconnect}
-    return json.dumps({**frame, "message": message} if message else frame)
+    return json.dumps(Disconnect(reason=reason, reconnect=reconnect, message=message or None).wire())

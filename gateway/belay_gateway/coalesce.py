@@ -19,13 +19,25 @@ class Coalesced(Generic[K, V]):
         self._limit = limit
         self._kept: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._asked: dict[K, asyncio.Task[V]] = {}
+        self.counted: Callable[[str], None] = lambda _: None
+        """Called for each question with how it is answered: kept, shared (with one in flight) or asked."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return len(self._asked)
 
     async def get(self, key: K, ask: Callable[[], Awaitable[V]], seconds: Callable[[V], float]) -> V:
         """The kept answer, or that of `ask`, which is then kept for `seconds(answer)`."""
         kept = self._kept.get(key)
         if kept and self._clock.monotonic() < kept[0]:
+            self.counted("kept")
             return kept[1]
         task = self._asked.get(key)
+        self.counted("shared" if task else "asked")
         if task is None:
             task = asyncio.ensure_future(self._ask(key, ask, seconds))
             self._asked[key] = task

@@ -21,12 +21,13 @@ class Health:
         lease_is_fresh: Callable[[], bool],
         is_draining: Callable[[], bool],
         metrics: Metrics,
+        remark: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._readers = readers
         self._lease_is_fresh = lease_is_fresh
         self._is_draining = is_draining
         self._metrics = metrics
-
+        self._remark = remark
         self.broken = asyncio.Event()
         self._breakage = ""
 
@@ -46,9 +47,10 @@ class Health:
         return web.Response(status=503 if self._breakage else 200, text=f"{self._breakage or 'ok'}\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """Ready, or one line for each thing that is not."""
-        wrong = self.complaints()
-        return web.Response(status=503 if wrong else 200, text="".join(f"{line}\n" for line in wrong or ["ok"]))
+        """Ready, or one line for each thing that is not; and a line of what is wrong but no reason to stay away."""
+        wrong, remark = self.complaints(), self._remark()
+        lines = [*(wrong or ["ok"]), *([remark] if remark else [])]
+        return web.Response(status=503 if wrong else 200, text="".join(f"{line}\n" for line in lines))
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Prometheus' text format."""

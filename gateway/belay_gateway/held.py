@@ -2,6 +2,7 @@
 
 from belay_api.conditions import ConditionType, condition_is_true
 from belay_api.frames import Cancel, HeldAttempt, ResumeVerdict
+from belay_api.retrying import is_handed_back
 from belay_api.transitions import HELD, TERMINAL
 from belay_gateway.objects import attempt_of, ended_by_others, phase_in
 from belay_gateway.verdicts import Asker, Change, NoChange, Verdict
@@ -13,7 +14,7 @@ def is_held(delegation: Json, asker: Asker) -> bool:
     status = delegation.get("status") or {}
     agent = ((delegation.get("spec") or {}).get("agentRef") or {}).get("name")
     mine = agent == asker.agent and status.get("sessionId") == asker.session_id
-    return mine and phase_in(delegation) in HELD
+    return mine and phase_in(delegation) in HELD and not is_handed_back(status)
 
 
 def resume_verdict(delegation: Json | None, asker: Asker, entry: HeldAttempt) -> ResumeVerdict:

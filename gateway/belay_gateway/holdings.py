@@ -11,6 +11,7 @@ import structlog
 from belay_api.frames import Cancel
 from belay_api.names import Ref
 from belay_api.reasons import Reason
+from belay_api.retrying import is_handed_back
 from belay_api.transitions import TERMINAL, Phase
 from belay_gateway.held import cancel_frame, is_delivered, is_unacknowledged
 from belay_gateway.objects import agent_of, attempt_of, ended_by_others, phase_in, ref_of
@@ -143,7 +144,9 @@ class Holdings:
         session.say(frame, sent)
 
     def tell_left(self, known: Json, now: Json | None) -> None:
-        """It is another's, or nobody's, or gone: tell who held it, unless that had ended before."""
+        """It is another's, or nobody's, or gone: tell who held it, unless that had ended or was given up before."""
+        if is_handed_back(known.get("status") or {}):
+            return
         session = self._sockets.session(*_holder(known))
         frame = left_frame(known, now)
         if session and frame and phase_in(known) not in TERMINAL:
@@ -195,7 +198,9 @@ def left_frame(known: Json, now: Json | None) -> Cancel | None:
 
 
 def _is_unanswered(obj: Json) -> bool:
-    return phase_in(obj) == Phase.STUCK or is_unacknowledged(obj)
+    """A holder that handed its work back has answered."""
+    stuck = phase_in(obj) == Phase.STUCK and not is_handed_back(obj.get("status") or {})
+    return stuck or is_unacknowledged(obj)
 
 
 def _told_key(obj: Json) -> tuple[str, int]:

@@ -3,7 +3,7 @@ socket that asked for it; one that was fenced off writes nothing more. Actions o
 their order, others don't wait for each other.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -22,10 +22,12 @@ from belay_api.frames import (
     Heartbeat,
     OnAttempt,
     ProgressMade,
+    Release,
     Resume,
 )
 from belay_api.names import Ref
 from belay_api.reasons import Reason, SubscriptionReason
+from belay_gateway.access import Access
 from belay_gateway.acting import ALL, Acting, who
 from belay_gateway.agents import Agents
 from belay_gateway.events import Events
@@ -37,15 +39,16 @@ from belay_gateway.sockets import Session
 from belay_gateway.tasks import KeyedLocks, Tasks
 from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
 from belay_gateway.wire import Malformed, parse_action
-from belay_gateway.writes import Decide, Writes
+from belay_gateway.writes import Decide, Writes, refusal_of
 from belay_kube.client import Json
 from belay_kube.clock import Clock
+from belay_kube.errors import KubeError
 
 log = structlog.get_logger(__name__)
 
 _IN_FLIGHT = 64
 """Most actions of one session that may be under way."""
-_PATIENT = (Complete, Fail, Cancelled)
+_PATIENT = (Complete, Fail, Release, Cancelled)
 """What must not get lost in a short outage."""
 _RECORDED = {ErrorCode.SUPERSEDED: Reason.SUPERSEDED, ErrorCode.NOT_HOLDER: Reason.NOT_HOLDER}
 _FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
@@ -64,6 +67,7 @@ class Inbound:
         identity: str,
         clock: Clock,
         agents: Agents,
+        access: Access,
         presence: Presence,
         acting: Acting,
         holdings: Holdings,
@@ -76,6 +80,7 @@ class Inbound:
         self._identity = identity
         self._clock = clock
         self._agents = agents
+        self._access = access
         self._presence = presence
         self._acting = acting
         self._holdings = holdings
@@ -147,11 +152,11 @@ class Inbound:
             if session.fenced:
                 return _FENCED
             threshold = self.threshold(session.agent, delegation)
-            pending = _pending(session, action)
+            pending = pending_progress(session, action)
             return decide(Case(delegation, asker, action, self._clock.now(), threshold, pending))
 
         async def may() -> Refusal | None:
-            return None if await self._presence.holds(session) else _FENCED
+            return await self._lost_right(session) if await self._presence.holds(session) else _FENCED
 
         verdict = self._without_asking(session, action, verdict_on)
         if verdict is None:
@@ -160,10 +165,10 @@ class Inbound:
             what = action.__class__.__name__
             with self._acting.writing(session):
                 verdict = await self._writes.settle(ref, what, verdict_on, patient=patient, may=may)
-        self._remember(session, action, verdict)
+        self.remember(session, action, verdict)
         if isinstance(action, Cancelled) and _has_stopped(verdict):
             self._holdings.answered(session, Ref(session.agent.namespace, action.name), seen[0] if seen else None)
-        self._record(session, action, verdict, seen)
+        self.record(session.agent, session.session_id, action, verdict, seen)
         self._answer(session, action.ref, verdict)
 
     def threshold(self, agent: Ref, delegation: Json) -> int:
@@ -179,7 +184,8 @@ class Inbound:
         verdict = verdict_on(known)
         return verdict if isinstance(verdict, NoChange) else None
 
-    def _remember(self, session: Session, action: OnAttempt, verdict: Verdict) -> None:
+    def remember(self, session: Session, action: OnAttempt, verdict: Verdict) -> None:
+        """What a verdict on an action of this session means for the ones that follow."""
         match verdict:
             case NoChange(unwritten=progress) if progress is not None:
                 session.unwritten[action.name] = (action.attempt, progress)
@@ -187,17 +193,33 @@ class Inbound:
                 session.unwritten.pop(action.name, None)
                 session.offers.pop(action.name, None)
 
-    def _record(self, session: Session, action: OnAttempt, verdict: Verdict, seen: list[Json]) -> None:
+    def record(self, agent: Ref, session_id: str, action: OnAttempt, verdict: Verdict, seen: Sequence[Json]) -> None:
+        """Say on the delegation that an action of a session was refused, where people should know (D10)."""
         if not isinstance(verdict, Refusal):
             return
         reason = _RECORDED.get(verdict.code)
         if reason and seen and not isinstance(action, Accept):
-            who = f"session {session.session_id} of agent {session.agent.name}"
+            who = f"session {session_id} of agent {agent.name}"
             note = f"{action.__class__.__name__} of attempt {action.attempt} by {who} was refused: {verdict.message}"
             self._events.warn(seen[0], reason, "Reply", note)
 
+    async def _lost_right(self, session: Session) -> Refusal | None:
+        """Asked before each write: the right to attach is looked at again, not only at each review (DESIGN section 7).
+        Raises KubeError."""
+        seen = await self._agents.find(session.agent)
+        if await self._access.may_attach(session.user, session.agent, seen.owners if seen else ()):
+            return None
+        sentence = f"{session.user.name} may not act as agent {session.agent} any more: stop"
+        return Refusal(ErrorCode.FORBIDDEN, sentence)
+
+    async def _not_now(self, session: Session) -> Refusal | None:
+        try:
+            return await self._lost_right(session)
+        except KubeError as error:
+            return refusal_of(error)
+
     async def _other(self, session: Session, action: Action) -> None:
-        answer = await self.others[type(action)](session, action)
+        answer = await self._not_now(session) or await self.others[type(action)](session, action)
         if isinstance(answer, Refusal):
             self._answer(session, action.ref, answer)
         else:
@@ -206,7 +228,7 @@ class Inbound:
     # --- the whole session -------------------------------------------------------------------------------------
 
     async def _resume(self, session: Session, action: Resume) -> None:
-        answer = await self._returning.resume(session, action)
+        answer = await self._not_now(session) or await self._returning.resume(session, action)
         if isinstance(answer, Refusal):
             self._answer(session, action.ref, answer)
         else:
@@ -218,7 +240,7 @@ class Inbound:
 
     def _answer(self, session: Session, ref: str | int | None, verdict: Verdict) -> None:
         if isinstance(verdict, Refusal):
-            self._metrics.refusals.labels(str(verdict.code)).inc()
+            self._metrics.refusals.action(verdict.code)
             session.say(Error(ref=ref, code=verdict.code, message=verdict.message))
         else:
             session.say(Ack(ref=ref))
@@ -228,6 +250,7 @@ def _has_stopped(verdict: Verdict) -> bool:
     return not isinstance(verdict, Refusal) or verdict.code == ErrorCode.NOT_FOUND
 
 
-def _pending(session: Session, action: OnAttempt) -> Any:
+def pending_progress(session: Session, action: OnAttempt) -> Any:
+    """Progress on this attempt that was acknowledged, but not yet written."""
     attempt, progress = session.unwritten.get(action.name, (0, None))
     return progress if attempt == action.attempt else None

@@ -21,6 +21,8 @@ _LOW_WATER = 16 * 1024
 class Lane(Generic[T]):
     """Handles items one after another in the order they came; one that fails is logged and doesn't stop the next."""
 
+    __slots__ = ("_handle", "_items", "_limit", "_task")
+
     def __init__(self, handle: Callable[[T], Awaitable[None]], limit: int) -> None:
         self._handle = handle
         self._limit = limit
@@ -69,6 +71,8 @@ class Lane(Generic[T]):
 
 class Outbox:
     """Frames on their way to one peer. Whoever puts one never waits; a peer that doesn't read overflows it."""
+
+    __slots__ = ("_bytes", "_ended", "_frames", "_limit", "_overflowed", "_task", "_transport", "_ws")
 
     def __init__(
         self, ws: web.WebSocketResponse, transport: asyncio.Transport | None, limit: int, overflowed: Callable[[], None]

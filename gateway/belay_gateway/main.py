@@ -2,12 +2,14 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from belay_gateway.app import GATEWAY, create_app
+from belay_gateway.refusals import Refusals, Why
 from belay_gateway.settings import Settings
 from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
@@ -17,14 +19,19 @@ from belay_kube.process import StartupError, announce, listen, run
 log = structlog.get_logger(__name__)
 
 _BACKLOG = 2048
+_FIELD_BYTES = 4096
 NEEDS = (
-    *reading("agents", "agentsubscriptions", "delegations"),
-    *writing_status("agentsubscriptions", "delegations"),
+    *reading("agents", "agentsubscriptions", "delegations", "permissionrequests"),
+    *writing_status("agentsubscriptions", "delegations", "permissionrequests"),
     Need("create", "agentsubscriptions"),
+    Need("create", "permissionrequests"),
+    Need("create", "delegations"),
+    Need("patch", "delegations"),
+    Need("patch", "permissionrequests"),
     Need("create", "tokenreviews", "authentication.k8s.io"),
     Need("create", "subjectaccessreviews", "authorization.k8s.io"),
     Need("create", "events", "events.k8s.io"),
-    *leases("create", "patch"),
+    *leases("list", "create", "patch"),
 )
 
 
@@ -56,26 +63,42 @@ async def _serve(kube: Kube, settings: Settings) -> None:
         raise StartupError(f"{app[GATEWAY].health.breakage}: start it again")
     finally:
         log.info("shutting down")
-        await runner.cleanup()
+        try:
+            # Still listening: who comes now gets a 503 that says so, and the probe that this one isn't ready.
+            await app[GATEWAY].send_away()
+        finally:
+            await runner.cleanup()
 
 
 def make_runner(app: web.Application, shutdown_timeout: float) -> web.AppRunner:
     """A runner that logs nothing of what requests carry: URLs and headers may hold what must not be logged."""
-    return web.AppRunner(app, access_log=None, logger=_http_log, shutdown_timeout=shutdown_timeout)
+    gateway = app[GATEWAY]
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_HttpLog(gateway.metrics.refusals),
+        shutdown_timeout=shutdown_timeout,
+        # What is too long is still read, to be told; see Settings.max_token_bytes.
+        max_field_size=2 * gateway.settings.max_token_bytes + _FIELD_BYTES,
+    )
+    gateway.lobby.connections = lambda: runner.server.connections if runner.server else ()
+    return runner
 
 
-class _WithoutQuotes(logging.Filter):
-    """aiohttp's errors of unreadable requests quote them, and so the beginning of a token that is too long."""
+class _HttpLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp logs, but for its errors of unreadable requests: they quote them, and so the beginning of a token
+    that is too long, and anyone may cause any number of them. They are counted."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Drop the error, keep the line."""
-        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
-            record.exc_info = None
-        return True
+    def __init__(self, refusals: Refusals) -> None:
+        super().__init__(logging.getLogger("belay_gateway.http"))
+        self._refusals = refusals
 
-
-_http_log = logging.getLogger("belay_gateway.http")
-_http_log.addFilter(_WithoutQuotes())
+    def log(self, level: int, msg: object, *args: object, **more: Any) -> None:
+        """Log, or count."""
+        if isinstance(more.get("exc_info"), HttpProcessingError):
+            self._refusals.count(Why.BAD_HTTP)
+        else:
+            super().log(level, msg, *args, **more)
 
 
 if __name__ == "__main__":

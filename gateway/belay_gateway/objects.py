@@ -1,7 +1,7 @@
 """The few facts that everything here reads from an object of the API server."""
 
+from belay_api import ending
 from belay_api.names import Ref
-from belay_api.reasons import Reason
 from belay_api.transitions import Phase, phase_of
 from belay_kube.client import Json
 
@@ -28,7 +28,4 @@ def attempt_of(delegation: Json) -> int:
 
 def ended_by_others(delegation: Json) -> bool:
     """Whether it had a holder and ended for a reason that the holder didn't give."""
-    status = delegation.get("status") or {}
-    phase = phase_in(delegation)
-    failed_by_others = phase == Phase.FAILED and status.get("reason") != Reason.AGENT_FAILED
-    return bool(status.get("sessionId")) and (phase == Phase.CANCELLED or failed_by_others)
+    return ending.ended_by_others(delegation.get("status") or {})

@@ -15,7 +15,16 @@ from belay_api.frames import DisconnectReason, ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import Acting
 from belay_gateway.metrics import Metrics
-from belay_gateway.rows import Lease, RowConflict, check_ours, claimed, disconnection, lease_of, new_row
+from belay_gateway.rows import (
+    Lease,
+    RowConflict,
+    check_ours,
+    claimed,
+    disconnection,
+    lease_of,
+    new_row,
+    said_goodbye,
+)
 from belay_gateway.sockets import Key, Session, Sockets
 from belay_gateway.subscription import Rejected
 from belay_gateway.tasks import KeyedLocks, Tasks
@@ -219,6 +228,9 @@ class Presence:
         self._metrics.sessions.set(len(self._sockets))
         if lease is Lease.TAKEN:
             self._replaced(session)
+        elif said_goodbye(row, session.token):
+            sentence = "somebody said goodbye for the session"
+            session.peer.end(session.identifier, DisconnectReason.REMOTE, sentence, reconnect=False)
         else:
             sentence = "the session's row is gone or Expired: subscribe again"
             session.peer.end(session.identifier, DisconnectReason.LEASE_LOST, sentence, reconnect=True)

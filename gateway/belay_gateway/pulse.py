@@ -5,10 +5,11 @@ import json
 
 import structlog
 
-from belay_api.frames import PING_SECONDS, DisconnectReason
+from belay_api.frames import PING_SECONDS, DisconnectReason, Ping
 from belay_gateway.auth import Authenticator
 from belay_gateway.cable import Connection
 from belay_gateway.endpoint import Endpoint
+from belay_gateway.refusals import Refusals, Why
 from belay_gateway.settings import Settings
 from belay_gateway.tasks import Tasks
 from belay_kube.clock import Clock
@@ -31,10 +32,17 @@ class Pulse:
     """Visits every socket once a second."""
 
     def __init__(
-        self, endpoint: Endpoint, authenticator: Authenticator, tasks: Tasks, clock: Clock, settings: Settings
+        self,
+        endpoint: Endpoint,
+        authenticator: Authenticator,
+        refusals: Refusals,
+        tasks: Tasks,
+        clock: Clock,
+        settings: Settings,
     ) -> None:
         self._endpoint = endpoint
         self._authenticator = authenticator
+        self._refusals = refusals
         self._tasks = tasks
         self._clock = clock
         self._settings = settings
@@ -48,7 +56,7 @@ class Pulse:
             due = self._clock.monotonic() + TICK_SECONDS
             await self._clock.sleep(TICK_SECONDS)
             self._woke(self._clock.monotonic() - due)
-            text = json.dumps({"type": "ping", "message": int(self._clock.now().timestamp())})
+            text = json.dumps(Ping(message=int(self._clock.now().timestamp())).wire())
             for count, connection in enumerate(self._endpoint):
                 await self._visit(connection, text)
                 if count % _AT_ONCE == _AT_ONCE - 1:
@@ -81,6 +89,7 @@ class Pulse:
 
     def _review_if_due(self, connection: Connection, now: float) -> None:
         if now - connection.reviewed_at >= _REVIEW_BOUND * self._settings.review_seconds:
+            self._refusals.count(Why.REVIEW_OVERDUE)
             connection.disconnect(DisconnectReason.UNAVAILABLE, reconnect=True)
         elif now >= connection.review_at and not connection.reviewing:
             connection.review_at = now + _REVIEW_AGAIN_SECONDS
@@ -104,9 +113,11 @@ class Pulse:
             return
         if not known:
             # Its token ended; with a new one it may come back.
+            self._refusals.count(Why.BEARER_ENDED)
             connection.disconnect(DisconnectReason.UNAUTHORIZED, reconnect=True, message="the token is no longer valid")
             return
         for identifier in forbidden:
+            self._refusals.count(Why.REVOKED)
             connection.end(identifier, DisconnectReason.UNAUTHORIZED, "no longer allowed to have this", reconnect=False)
         if connection.is_open:
             connection.reviewed_at = self._clock.monotonic()

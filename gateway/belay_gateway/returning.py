@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from belay_api.frames import ErrorCode, HeldAttempt, Resume, Resumed, ResumeVerdict
-from belay_api.reasons import Reason
+from belay_api.reasons import Reason, agent_forgot
 from belay_api.transitions import Phase
 from belay_gateway.events import Events
 from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
@@ -16,7 +16,7 @@ from belay_gateway.holdings import Holdings
 from belay_gateway.objects import attempt_of, ref_of
 from belay_gateway.patience import patiently
 from belay_gateway.sockets import Session
-from belay_gateway.verdicts import Asker, NoChange, Refusal, Verdict, acknowledged
+from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict, acknowledged, forgotten
 from belay_gateway.writes import Decide, Writes, refusal_of
 from belay_kube.client import DELEGATIONS, Json, Kube, pages
 from belay_kube.clock import Clock
@@ -133,7 +133,19 @@ class Returning:
             await self._settle(delegation, "acknowledge", verdict_on)
             self._holdings.answered(session, ref_of(delegation), delegation)
         elif is_held(delegation, self._asker(session)):
-            note = f"session {session.session_id} of agent {session.agent.name} resumed without it"
+            await self._hand_back(session, delegation)
+
+    async def _hand_back(self, session: Session, delegation: Json) -> None:
+        """It holds work that it doesn't have: an orphan at once, which the operator treats (C9)."""
+        attempt = attempt_of(delegation)
+
+        def verdict_on(latest: Json) -> Verdict:
+            if session.fenced or attempt_of(latest) != attempt:
+                return NoChange()
+            return forgotten(latest, self._asker(session))
+
+        if isinstance(await self._settle(delegation, "forgotten", verdict_on), Change):
+            note = agent_forgot(session.agent.name, session.session_id)
             log.warning("an agent forgot its work", delegation=delegation["metadata"]["name"], note=note)
             self._events.warn(delegation, Reason.AGENT_FORGOT, "Resume", note)
 

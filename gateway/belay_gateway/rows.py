@@ -36,6 +36,12 @@ def lease_of(row: Json | None, token: str) -> Lease:
     return Lease.HELD if status.get("phase") == SubscriptionPhase.LIVE else Lease.GONE
 
 
+def said_goodbye(row: Json | None, token: str) -> bool:
+    """Whether the session of this epoch will not come back, as its row says (C7)."""
+    status = (row or {}).get("status") or {}
+    return status.get("token") == token and status.get("reason") == SubscriptionReason.GOODBYE
+
+
 def new_row(agent: Ref, session_id: str) -> Json:
     """A row without a status, which a create would drop."""
     name = subscription_name(agent.name, session_id)
@@ -70,6 +76,7 @@ def claimed(row: Json, user: str, holder: str, token: str, now: datetime) -> Jso
         "disconnectedTime": None,
         "transitions": old["transitions"] + 1 if "transitions" in old else int("token" in old),
         "reason": None,
+        "unresponsive": None,
     }
 
 
@@ -80,9 +87,13 @@ def _if_live(token: str) -> list[dict[str, Any]]:
     ]
 
 
-def renewal(token: str, now: datetime) -> list[dict[str, Any]]:
-    """A JSON patch that renews a live row of this epoch, and nothing else (P4)."""
-    return [*_if_live(token), {"op": "replace", "path": "/status/renewTime", "value": to_wire(now)}]
+def renewal(token: str, now: datetime, unresponsive: bool | None = None) -> list[dict[str, Any]]:
+    """A JSON patch that renews a live row of this epoch, and nothing else (P4), but for what is new of its session:
+    `unresponsive`, unless None, is whether it has work that it doesn't answer for."""
+    renewed = [*_if_live(token), {"op": "replace", "path": "/status/renewTime", "value": to_wire(now)}]
+    if unresponsive is not None:
+        renewed.append({"op": "add", "path": "/status/unresponsive", "value": unresponsive})
+    return renewed
 
 
 def disconnection(token: str, why: SubscriptionReason, lost: datetime) -> list[dict[str, Any]]:

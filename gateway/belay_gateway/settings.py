@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from belay_api.meta import DEFAULT_AUDIENCE
@@ -35,6 +35,9 @@ def _words(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_digits)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+GivenOrNone = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+_ORIGIN = r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:[0-9]{1,5})?"
+_SERVER = r"(nats|tls|wss?)://[^\s,/]+/?"
 
 
 class Settings(BaseSettings):
@@ -58,6 +61,13 @@ class Settings(BaseSettings):
     allowed_origins: Words = Field(default_factory=list)
     """Exact origins a browser may come from; none by default."""
 
+    bus_url: GivenOrNone = Field(default=None, repr=False)
+    """NATS servers, `nats://host:4222`, separated by commas; only more than one gateway needs any (docs/bus.md)."""
+    bus_token_file: Path | None = None
+    """A file with the token that NATS asks for; read again at each connect."""
+    bus_subject: str = Field(default="belay.broadcast", pattern=r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}$")
+    """What the subjects begin with; each cluster that shares a NATS needs its own."""
+
     heartbeat_seconds: Whole = Field(default=_DEFAULTS.heartbeat, ge=1, le=3600)
     stale_after_seconds: Whole = Field(default=_DEFAULTS.stale_after, ge=2, le=86400)
     grace_seconds: Whole = Field(default=_DEFAULTS.grace, ge=0, le=86400)
@@ -66,14 +76,33 @@ class Settings(BaseSettings):
 
     lease_renew_seconds: Whole = Field(default=5, ge=1, le=60)
     ws_ping_seconds: Whole = Field(default=5, ge=1, le=60)
+    handshake_seconds: Whole = Field(default=10, ge=1, le=60)
+    """For a peer to say what it wants, and again for the review of its token."""
+    keepalive_seconds: Whole = Field(default=75, ge=5, le=3600)
+    """That a connection without a socket is kept after an answer; longer than a proxy in front keeps it."""
+    body_seconds: Whole = Field(default=30, ge=1, le=600)
+    """For the body of a request of the HTTP API to arrive."""
+    close_seconds: Whole = Field(default=2, ge=1, le=60)
+    """For a peer to read the last frames and to answer the close."""
     review_seconds: Whole = Field(default=300, ge=10, le=3600)
     """Between two reviews of a live socket's token and of its right to attach."""
     max_touches_per_second: Whole = Field(default=20, ge=1, le=1000)
     max_queue_per_socket: Whole = Field(default=256, ge=8, le=65536)
     max_subscriptions_per_socket: Whole = Field(default=32, ge=1, le=1000)
     max_sockets_per_user: Whole = Field(default=20_000, ge=1, le=1_000_000)
+    max_handshakes: Whole = Field(default=4096, ge=1, le=1_000_000)
+    """Connections that ask for nothing yet, and again tokens under review."""
+    max_token_bytes: Whole = Field(default=8192, ge=1024, le=65536)
+    max_cached_reviews: Whole = Field(default=10_000, ge=1, le=1_000_000)
+    """Answers remembered of who a token is (at most 10 s), and again of what a user may."""
+    max_requests_per_second: Whole = Field(default=50, ge=1, le=100000)
+    """Of the HTTP API: sustained, for each user at each gateway; five times as many may come at once."""
+    max_broadcasts_per_second: Whole = Field(default=10, ge=1, le=10000)
+    """Sustained, for each sender at each gateway; five times as many may come at once."""
     max_frames_per_second: Whole = Field(default=100, ge=1, le=100000)
     """Sustained, for each socket; five times as many may come at once."""
+    drain_seconds: Whole = Field(default=5, ge=0, le=300)
+    """Over which open sockets are told at a graceful end to come back elsewhere."""
     shutdown_seconds: Whole = Field(default=10, ge=1, le=300)
     """Most that a graceful end waits for writes, and again for rows."""
 
@@ -81,6 +110,24 @@ class Settings(BaseSettings):
     def _one_lost_beat_is_no_loss(self) -> "Settings":
         if self.stale_after_seconds < 2 * self.heartbeat_seconds:
             raise ValueError(f"{PREFIX}STALE_AFTER_SECONDS must be at least 2 x {PREFIX}HEARTBEAT_SECONDS")
+        return self
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_are_exact(cls, origins: list[str]) -> list[str]:
+        """As a browser sends them; anything else would never match, or match too much."""
+        wrong = [origin for origin in origins if not re.fullmatch(_ORIGIN, origin)]
+        if wrong:
+            form = "scheme://host[:port] in lower case, without a path, a trailing slash or *"
+            raise ValueError(f"{wrong[0][:80]!r} is no origin as browsers send it: {form}")
+        return origins
+
+    @model_validator(mode="after")
+    def _bus_has_an_address(self) -> "Settings":
+        """Not a rule of the field, whose error would repeat the value, and a password in it."""
+        if self.bus_url and not re.fullmatch(f"{_SERVER}(,{_SERVER})*", self.bus_url):
+            forms = "nats://host:4222 (or tls://, ws://, wss://), several separated by commas"
+            raise ValueError(f"{PREFIX}BUS_URL is not of the form {forms}")
         return self
 
     def times(self) -> Times:

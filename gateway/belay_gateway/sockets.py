@@ -20,6 +20,9 @@ class Peer(Protocol):
     def say(self, identifier: str, message: Frame, sent: Callable[[], None] | None = None) -> None:
         """Queue a message; `sent` is called once it was put on the wire. Never waits."""
 
+    def say_text(self, identifier: str, kind: str, text: str) -> None:
+        """Queue a message that many are told: its type, and its JSON. Never waits."""
+
     def disconnect(self, reason: DisconnectReason, *, reconnect: bool) -> None:
         """Tell the peer why, and close. Never waits."""
 
@@ -27,7 +30,7 @@ class Peer(Protocol):
         """End one subscription that asked for it, and the socket with the last one."""
 
     def end(self, identifier: str, reason: DisconnectReason, message: str, *, reconnect: bool) -> None:
-        """End one subscription and say why; the socket too if it has no other. Never waits."""
+        """End one subscription and say why; the socket too if it has no other or is to `reconnect`. Never waits."""
 
     def has_room(self) -> bool:
         """Whether less than half of what may wait for the peer does."""
@@ -65,6 +68,8 @@ class Session:
     leaving: bool = False
     """It said goodbye: whatever ends its socket first, it ended because of that."""
     touching: bool = False
+    told_unresponsive: bool = False
+    """Its row says that it has work it doesn't answer for."""
     is_ready: bool = False
     """What it owes from before is known: only then is anything offered to it."""
     offers: dict[str, Offer] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from belay_gateway.agents import Agents
 from belay_gateway.auth import User
 from belay_gateway.cable import Connection
 from belay_gateway.channel import is_label
+from belay_gateway.refusals import Why
 from belay_gateway.subscription import Rejected
 from belay_gateway.topicevents import NamespaceTopics
 from belay_gateway.wire import ref_in
@@ -158,7 +159,9 @@ class TopicSubscription:
     def receive(self, data: str | None, /) -> None:
         """A topic takes no actions (C4)."""
         message = "a topic is for listening: send actions on an agent's subscription"
-        self._connection.say(self._identifier, Error(code=ErrorCode.FORBIDDEN, message=message, ref=ref_in(data)))
+        self._connection.refuse(
+            self._identifier, Why.TOPIC_ACTION, Error(code=ErrorCode.FORBIDDEN, message=message, ref=ref_in(data))
+        )
 
     def end(self, _why: SubscriptionReason, /) -> None:
         """Stop listening."""

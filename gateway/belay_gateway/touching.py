@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections.abc import Callable
 
 import structlog
 
@@ -37,6 +38,7 @@ class Touching:
         presence: Presence,
         tasks: Tasks,
         metrics: Metrics,
+        is_unfit: Callable[[Session], bool],
     ) -> None:
         self._kube = kube
         self._clock = clock
@@ -47,6 +49,7 @@ class Touching:
         self._presence = presence
         self._tasks = tasks
         self._metrics = metrics
+        self._is_unfit = is_unfit
         self._in_flight = 0
         self._paused_until = clock.monotonic()
 
@@ -76,8 +79,10 @@ class Touching:
             self._tasks.spawn(self._touch(session, now), "renewing a row")
 
     def _is_due(self, session: Session, before: float) -> bool:
+        """At its turn; sooner when it answers again for all it has, as work waits for that."""
         heard_since = session.peer.heard_at() > session.touched_at
-        return session.touched_at <= before and heard_since and not session.touching
+        answers_again = session.told_unresponsive and not self._is_unfit(session)
+        return (session.touched_at <= before or answers_again) and heard_since and not session.touching
 
     async def _touch(self, session: Session, now: float) -> None:
         try:
@@ -88,14 +93,15 @@ class Touching:
         self._metrics.touches.labels(result).inc()
 
     async def _renew(self, session: Session, now: float) -> str:
-        patch = renewal(session.token, self._clock.now())
+        unfit = self._is_unfit(session)
+        patch = renewal(session.token, self._clock.now(), unfit if unfit != session.told_unresponsive else None)
         namespace = session.agent.namespace
         try:
             await self._kube.patch(
                 SUBSCRIPTIONS, namespace, session.row, patch, subresource="status", content_type=JSON_PATCH
             )
         except (NotFound, Invalid):
-            session.touched_at = now
+            session.touched_at, session.told_unresponsive = now, unfit
             self._presence.look_at(session)
             return "refused"
         except KubeError as error:
@@ -103,7 +109,7 @@ class Touching:
             self._paused_until = max(self._paused_until, self._clock.monotonic() + (asked or _PAUSE_SECONDS))
             log.warning("a row could not be renewed, trying again", row=session.row, error=error.message[:300])
             return "failed"
-        session.touched_at = now
+        session.touched_at, session.told_unresponsive = now, unfit
         return "ok"
 
 

@@ -10,10 +10,21 @@ from typing import Any, Final, cast
 
 from belay_api.conditions import ConditionType, condition_is_true, set_condition
 from belay_api.delegation import MAX_TEXT_BYTES, DesiredState, Progress
-from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Fail, Heartbeat, OnAttempt, ProgressMade
-from belay_api.reasons import Reason
+from belay_api.frames import (
+    Accept,
+    Cancelled,
+    Complete,
+    ErrorCode,
+    Fail,
+    Heartbeat,
+    OnAttempt,
+    ProgressMade,
+    Release,
+)
+from belay_api.reasons import Reason, agent_forgot
+from belay_api.retrying import Tries, is_handed_back
 from belay_api.times import from_wire, to_wire
-from belay_api.transitions import TERMINAL, Phase, phase_of
+from belay_api.transitions import HELD, TERMINAL, Phase, phase_of
 from belay_gateway.objects import ended_by_others
 from belay_kube.client import Json
 
@@ -93,7 +104,7 @@ class Case:
 
 def decide(case: Case) -> Verdict:
     """The verdict: the first finding of the checks, else what the action does in this phase."""
-    return _not_for_asker(case) or _wrong_attempt(case) or _BY_ACTION[type(case.action)](case)
+    return _not_for_asker(case) or _wrong_attempt(case) or _handed_back(case) or _BY_ACTION[type(case.action)](case)
 
 
 # --- checks that every action passes -------------------------------------------------------------------------------
@@ -119,6 +130,18 @@ def _wrong_attempt(case: Case) -> Verdict | None:
     return Refusal(
         ErrorCode.SUPERSEDED, f"attempt {case.action.attempt} is over, attempt {attempt} counts: stop working on it"
     )
+
+
+def _handed_back(case: Case) -> Verdict | None:
+    """An attempt that was given up is held by nobody; giving it up again changes nothing (D2, D10)."""
+    if not is_handed_back(case.status):
+        return None
+    if isinstance(case.action, Cancelled):
+        return NoChange()
+    reason, message = case.status.get("reason"), case.status.get("message")
+    if case.held and reason == _GIVING_UP.get(type(case.action)) and message == _words(case):
+        return NoChange()
+    return Refusal(ErrorCode.SUPERSEDED, f"attempt {case.action.attempt} was given up ({reason}): stop working on it")
 
 
 def _ended(case: Case) -> Refusal:
@@ -213,31 +236,75 @@ def _beat_is_due(case: Case, *, changed: bool) -> bool:
 
 def _complete(case: Case) -> Verdict:
     result = cast(Complete, case.action).result
-    if result.text is not None and len(result.text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
-        return Refusal(ErrorCode.TOO_LARGE, "result.text: more than 64 KiB of UTF-8; reply with a uri instead")
+    if result.inline_bytes() > MAX_TEXT_BYTES:
+        sentence = "result: text and data are more than 64 KiB of UTF-8; reply with a uri instead"
+        return Refusal(ErrorCode.TOO_LARGE, sentence)
     same = case.status.get("result") == result.wire()
     end = {"phase": Phase.COMPLETED, "reason": Reason.COMPLETED, "message": "", "result": result.wire()}
     return _result(case, end, same)
 
 
 def _fail(case: Case) -> Verdict:
-    message = cast(Fail, case.action).message
+    """The end, unless another attempt may follow: terminal is for ever, so then it is handed back."""
+    message = _words(case)
     same = case.status.get("message") == message
+    if case.phase not in TERMINAL and Tries.read(case.spec, case.status).may_follow(Reason.AGENT_FAILED):
+        return _no_result(case) or Change(handed_back(case, Reason.AGENT_FAILED, message))
     return _result(case, {"phase": Phase.FAILED, "reason": Reason.AGENT_FAILED, "message": message}, same)
+
+
+def _release(case: Case) -> Verdict:
+    match case.phase:
+        case phase if phase in TERMINAL:
+            return _ended(case)
+        case Phase.DISPATCHED if case.spec.get("desiredState") == DesiredState.CANCELLED:
+            return _being_cancelled()
+        case Phase.PENDING | Phase.QUEUED:
+            return _withdrawn()
+    return _no_result(case) or Change(handed_back(case, Reason.RELEASED, _words(case)))
+
+
+def _words(case: Case) -> str:
+    """Why the asker gives it up, in its words."""
+    match case.action:
+        case Fail(message=message):
+            return message
+        case Release(message=message) if message:
+            return message
+        case _:
+            return f"released by session {case.asker.session_id}"
+
+
+def handed_back(case: Case, reason: Reason, message: str) -> Json:
+    """The same phase with the reason the attempt was given up for; the operator does the rest (belay_api.retrying)."""
+    given_up = {"reason": reason, "message": message}
+    match case.phase:
+        case Phase.DISPATCHED:
+            return {**_taken(case), **given_up}
+        case Phase.QUEUED:
+            # Who it was, so that the same word again is known for what it is (D2).
+            return {"phase": Phase.QUEUED, "sessionId": case.asker.session_id, **given_up}
+        case phase:
+            return {"phase": phase, **given_up}
+
+
+def forgotten(delegation: Json, asker: Asker) -> Verdict:
+    """Held work that the list of a `resume` lacks is handed back in the session's name (C9)."""
+    status = delegation.get("status") or {}
+    held = status.get("sessionId") == asker.session_id and phase_of(status.get("phase")) in HELD
+    if not held or is_handed_back(status):
+        return NoChange()
+    message = agent_forgot(asker.agent, asker.session_id)
+    return Change({"phase": status["phase"], "reason": Reason.AGENT_FORGOT, "message": message})
 
 
 def _result(case: Case, end: Json, same: bool) -> Verdict:
     """One write from wherever the attempt stands to its end (`as if accepted first`)."""
-    match case.phase:
-        case phase if phase in TERMINAL:
-            replayed = case.held and same and (phase, case.status.get("reason")) == (end["phase"], end["reason"])
-            return NoChange() if replayed else _ended(case)
-        case Phase.IN_PROGRESS | Phase.STUCK if not case.held:
-            return _other_holder(ErrorCode.NOT_HOLDER)
-        case Phase.PENDING | Phase.QUEUED if not case.status.get("dispatchedTime"):
-            return _withdrawn()
-        case Phase.PENDING:
-            return _withdrawn()
+    if case.phase in TERMINAL:
+        replayed = case.held and same and (case.phase, case.status.get("reason")) == (end["phase"], end["reason"])
+        return NoChange() if replayed else _ended(case)
+    if refused := _no_result(case):
+        return refused
     taken = _taken(case)
     if case.held:
         del taken["acceptedTime"]
@@ -246,6 +313,18 @@ def _result(case: Case, end: Json, same: bool) -> Verdict:
     return Change(
         {**taken, **last, **end, "completionTime": at, "queuePosition": None, "conditions": _ending(case, end)}
     )
+
+
+def _no_result(case: Case) -> Refusal | None:
+    """Why nothing that ends the attempt is taken from the asker; late words on an offer taken back are (D12)."""
+    match case.phase:
+        case Phase.IN_PROGRESS | Phase.STUCK if not case.held:
+            return _other_holder(ErrorCode.NOT_HOLDER)
+        case Phase.QUEUED if not case.status.get("dispatchedTime"):
+            return _withdrawn()
+        case Phase.PENDING:
+            return _withdrawn()
+    return None
 
 
 def _ending(case: Case, end: Json) -> list[dict[str, Any]]:
@@ -285,11 +364,13 @@ def _marked(delegation: Json, kind: ConditionType, reason: str, message: str, no
     return Change({"conditions": set_condition(conditions, kind, True, reason, message, now)})
 
 
+_GIVING_UP: Final[dict[type[OnAttempt], Reason]] = {Fail: Reason.AGENT_FAILED, Release: Reason.RELEASED}
 _BY_ACTION: Final[dict[type[OnAttempt], Callable[[Case], Verdict]]] = {
     Accept: _accept,
     Heartbeat: _beat,
     ProgressMade: _beat,
     Complete: _complete,
     Fail: _fail,
+    Release: _release,
     Cancelled: _cancelled,
 }

@@ -71,14 +71,18 @@ def parse_action(data: str | None) -> AnyAction:
         raise _bad_action(error, data) from None
 
 
+def ref_in(data: str | None) -> str | int | None:
+    """The `ref` of an action that is refused unread, so that whoever waits for its answer gets it."""
+    ref = _loosely(data or "").get("ref")
+    return ref if type(ref) is int or (isinstance(ref, str) and len(ref) <= 128) else None
+
+
 def _bad_action(error: ValidationError, data: str) -> Malformed:
-    ref = _loosely(data).get("ref")
-    usable = type(ref) is int or (isinstance(ref, str) and len(ref) <= 128)
     first = error.errors(include_url=False)[0]
     too_large = first["type"] == "string_too_long" and first["loc"][-2:] == ("result", "text")
     message = "result.text: more than 64 KiB; reply with a uri instead" if too_large else f"data: {_sentence(error)}"
     code = ErrorCode.TOO_LARGE if too_large else ErrorCode.INVALID
-    return Malformed(message, code=code, ref=ref if usable else None)
+    return Malformed(message, code=code, ref=ref_in(data))
 
 
 def _loosely(text: str) -> dict[str, Any]:

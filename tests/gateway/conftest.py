@@ -1,6 +1,7 @@
 """Fixtures of the gateway's tests: the gateway runs with its own ServiceAccount, the test plays the operator."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from belay_dev.controlplane import ControlPlane
 from belay_kube.client import Kube
 from belay_kube.clock import FakeClock, SystemClock
 from gateway.stage import Running, Stage, running
+from natsserver import NatsServer, nats_server
 
 
 @pytest.fixture
@@ -21,6 +23,13 @@ async def gateway(gateway_kube: Kube) -> AsyncIterator[Running]:
     """A gateway whose time passes."""
     async with running(gateway_kube, SystemClock()) as started:
         yield started
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A NATS server of the test's own."""
+    async with nats_server(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -68,13 +68,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(kube: Kube, clock: Clock, **settings: Any) -> AsyncIterator[Running]:
-    """A gateway on a free port of the loopback, ended gracefully if it still runs."""
-    app = create_app(kube, clock, Settings(port=0, **settings))
+async def running(kube: Kube, clock: Clock, *, listen: int = 0, **settings: Any) -> AsyncIterator[Running]:
+    """A gateway on the loopback, at a free port unless told which, ended gracefully if it still runs."""
+    app = create_app(kube, clock, Settings(port=0, **{"drain_seconds": 0, **settings}))
     runner = make_runner(app, 5)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", listen).start()
         url = url_of(runner)
         async with dialer(url) as dialing:
             yield Running(app[GATEWAY], runner, url, dialing, clock)

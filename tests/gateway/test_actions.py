@@ -286,10 +286,11 @@ async def test_actions_on_one_delegation_keep_their_order(stage: Stage, gateway:
     assert (status["phase"], status["progress"]) == ("Completed", {"percent": 7})
 
 
-async def test_resume_answers_each_id_and_adopts_what_is_held(
+async def test_C9_resume_answers_each_id_and_adopts_what_is_held(
     stage: Stage, gateway: Running, other_gateway: Running
 ) -> None:
-    """Each id gets its verdict, held work moves to this gateway, and what was ended and isn't in hand is proven."""
+    """Each id gets its verdict, held work moves to this gateway, what was ended and isn't in hand is proven, and what
+    is held and isn't in hand is handed back."""
     token, agent = await _agent(stage)
     peer, text = await _attach(gateway, token, agent, "s1")
     for name in ("kept", "ended", "dropped", "requeued", "forgotten"):
@@ -307,7 +308,8 @@ async def test_resume_answers_each_id_and_adopts_what_is_held(
     await stage.becomes("kept", lambda s: s["gateway"] == other_gateway.identity)
     await stage.becomes("dropped", lambda s: stage.condition(s, "CancelAcknowledged") == "True")
     assert stage.condition(await stage.status("ended"), "CancelAcknowledged") is None
-    assert (await stage.status("forgotten"))["phase"] == "InProgress"
+    forgotten = await stage.becomes("forgotten", lambda s: s["reason"] == "AgentForgot")
+    assert (forgotten["phase"], forgotten["message"]) == ("InProgress", "session s1 of agent a resumed without it")
 
 
 async def test_nothing_new_for_a_session_that_does_not_answer(stage: Stage, gateway: Running) -> None:
@@ -338,6 +340,23 @@ async def test_too_large_and_foreign_actions_change_nothing(stage: Stage, gatewa
     assert (await peer.act(text, "complete", name="mine", attempt=1, result=big))["code"] == "too_large"
     assert (await peer.act(text, "accept", name="theirs", attempt=1))["code"] == "not_found"
     assert {(await stage.status(name))["phase"] for name in ("mine", "theirs")} == {"Dispatched"}
+
+
+async def test_D8_data_reaches_the_resource_and_the_topic(stage: Stage, gateway: Running) -> None:
+    """A structured result as the agent sent it; one that is too large is refused, and the work goes on."""
+    token, agent = await _agent(stage)
+    peer, text = await _attach(gateway, token, agent, "s1")
+    own = identifier(topic_id=f"{stage.namespace}/session/a/s1")
+    assert (await peer.asks(own))["type"] == "confirm_subscription"
+    await stage.offered("d", "a")
+    big = {"text": "x", "data": {"rows": ["x" * 70_000]}}
+    refused = await peer.act(text, "complete", name="d", attempt=1, result=big)
+    assert (refused["code"], "uri" in refused["message"]) == ("too_large", True)
+    result = {"text": "two rows", "data": {"rows": [{"id": 1}, {"id": 2.5}], "ok": True}}
+    assert (await peer.act(text, "complete", name="d", attempt=1, result=result))["type"] == "ack"
+    assert (await stage.status("d"))["result"] == result
+    event = await peer.hears("event", of=own, name="d", phase="Completed")
+    assert event["result"] == result
 
 
 async def test_C3_topics_hear_changes_of_phase(stage: Stage, gateway: Running) -> None:

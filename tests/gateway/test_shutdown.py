@@ -15,10 +15,11 @@ import pytest
 from belay_dev.controlplane import ControlPlane
 from belay_gateway.auth import Bearer, User
 from belay_kube.client import LEASES, Kube
-from belay_kube.clock import SystemClock
+from belay_kube.clock import FakeClock, SystemClock
 from gateway.peer import dialer, identifier
 from gateway.stage import Running, Stage, fetch, running
 from installation import NAMESPACE
+from waiting import eventually
 
 Start = Callable[..., Coroutine[Any, Any, Process]]
 
@@ -54,6 +55,29 @@ async def test_P7_no_new_socket_while_it_ends(stage: Stage, gateway: Running) ->
     assert (await fetch(f"{gateway.url}/cable"))[0] == 503
     status, text = await fetch(f"{gateway.url}/readyz")
     assert (status, text) == (503, "shutting down\n")
+
+
+async def test_P7_peers_are_sent_away_one_after_another(stage: Stage, gateway_kube: Kube) -> None:
+    """Over the seconds that are set: told all at once they would all come back at once."""
+    token, clock = await stage.person("alice"), FakeClock()
+    async with running(gateway_kube, clock, drain_seconds=4) as gateway:
+        peers = [await gateway.dialer.dial(token) for _ in range(4)]
+        draining = asyncio.ensure_future(gateway.gateway.endpoint.drain(1, 4))
+        for told in (1, 2, 3, 4):
+            await eventually(lambda told=told: sum(peer.ws.closed for peer in peers) == told)  # type: ignore[misc]
+            assert await fetch(f"{gateway.url}/readyz") == (503, "shutting down\n")
+            await clock.advance(1)
+        await draining
+
+
+async def test_P7_nobody_is_waited_for_who_left_by_himself(stage: Stage, gateway_kube: Kube) -> None:
+    """The end is spread over seconds only as long as there is somebody to tell."""
+    token = await stage.person("alice")
+    async with running(gateway_kube, FakeClock()) as gateway:
+        peers = [await gateway.dialer.dial(token) for _ in range(4)]
+        draining = asyncio.ensure_future(gateway.gateway.endpoint.drain(1, 300))
+        await asyncio.gather(*(peer.ws.close() for peer in peers))
+        await asyncio.wait_for(draining, 20)
 
 
 async def test_P7_socket_that_comes_in_during_the_end_is_told(stage: Stage, gateway: Running) -> None:

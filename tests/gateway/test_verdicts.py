@@ -6,13 +6,23 @@ from typing import Any
 import pytest
 
 from belay_api.delegation import Progress, Result
-from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Fail, Heartbeat, HeldAttempt, ProgressMade
+from belay_api.frames import (
+    Accept,
+    Cancelled,
+    Complete,
+    ErrorCode,
+    Fail,
+    Heartbeat,
+    HeldAttempt,
+    ProgressMade,
+    Release,
+)
 from belay_api.times import to_wire
 from belay_api.transitions import Phase, Writer, allowed
-from belay_gateway.held import adopted, is_unacknowledged, resume_verdict
+from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
 from belay_gateway.holdings import left_frame
 from belay_gateway.objects import ended_by_others
-from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
+from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide, forgotten
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = Asker("a", "s1", "gw")
@@ -22,8 +32,9 @@ HALF = ProgressMade(name="d", attempt=1, progress=Progress(percent=50))
 DONE = Complete(name="d", attempt=1, result=Result(text="ok"))
 LOST = Fail(name="d", attempt=1, message="no")
 STOPPED = Cancelled(name="d", attempt=1)
-ALL = (ACCEPT, BEAT, HALF, DONE, LOST, STOPPED)
-REPLIES = (BEAT, HALF, DONE, LOST)
+BACK = Release(name="d", attempt=1, message="busy")
+ALL = (ACCEPT, BEAT, HALF, DONE, LOST, STOPPED, BACK)
+REPLIES = (BEAT, HALF, DONE, LOST, BACK)
 
 
 def ago(seconds: float) -> str:
@@ -185,10 +196,29 @@ def test_S12_beat_of_stuck_work_resumes_it() -> None:
     assert (status["phase"], status["reason"], status["lastHeartbeatTime"]) == ("InProgress", "Resumed", to_wire(NOW))
 
 
-def test_too_large_result_is_refused() -> None:
-    """Counted in bytes of UTF-8, not in characters."""
-    action = Complete(name="d", attempt=1, result=Result(text="\u00e9" * 32_769))
-    assert code(on(work("InProgress", "s1"), action)) == ErrorCode.TOO_LARGE
+TOO_LARGE = {
+    "text in bytes": Result(text="\u00e9" * 32_769),
+    "data": Result(data={"x": "x" * 65_529}),
+    "text and data": Result(text="x" * 40_000, data={"x": ["\u00e9" * 20_000]}),
+}
+
+
+@pytest.mark.parametrize("result", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_D6_too_large_result_is_refused(result: Result) -> None:
+    """Counted in bytes of UTF-8, not in characters, text and data together; the refusal says what to do."""
+    verdict = on(work("InProgress", "s1"), Complete(name="d", attempt=1, result=result))
+    assert code(verdict) == ErrorCode.TOO_LARGE
+    assert isinstance(verdict, Refusal)
+    assert "reply with a uri" in verdict.message
+
+
+def test_D8_result_with_data_is_written_and_replayed() -> None:
+    """The largest that fits; the same reply again is a no-op, as its nulls were left out the first time too (D2)."""
+    action = Complete(name="d", attempt=1, result=Result(data={"x": "x" * 65_528, "none": None}))
+    result = written(on(work("InProgress", "s1"), action))["result"]
+    assert result == {"data": {"x": "x" * 65_528}}
+    completed = work("Completed", "s1", reason="Completed", result=result)
+    assert on(completed, action) == NoChange()
 
 
 def test_D9_acknowledgement_is_for_ended_work_of_the_holder() -> None:
@@ -225,9 +255,96 @@ def test_D1_no_verdict_draws_an_arrow_that_isnt_the_gateways(
         assert source == target or allowed(source, target, Writer.GATEWAY)
 
 
+RETRIED = {"retry": {"maxAttempts": 2}}
+"""One more attempt may follow the first."""
+
+
+@pytest.mark.parametrize("phase", ["Dispatched", "InProgress", "Stuck"])
+@pytest.mark.parametrize("action", [LOST, BACK], ids=lambda a: a.action)
+def test_D10_what_may_be_tried_again_is_handed_back_not_ended(phase: str, action: Any) -> None:
+    """The phase stays, an offer counts as accepted first; the reason and the words are the agent's."""
+    status = written(on(work(phase, None if phase == "Dispatched" else "s1", spec=RETRIED), action))
+    expected = ("AgentFailed", "no") if action is LOST else ("Released", "busy")
+    assert (status["reason"], status["message"]) == expected
+    assert status["phase"] == ("InProgress" if phase == "Dispatched" else phase)
+    assert not {"completionTime", "conditions"} & status.keys()
+
+
+FAILS: dict[str, tuple[dict[str, Any], str]] = {
+    "attempts remain": ({"spec": RETRIED}, "InProgress"),
+    "no retry asked for": ({}, "Failed"),
+    "none remains": ({"spec": RETRIED, "failures": 1}, "Failed"),
+    "released ones don't count": ({"spec": RETRIED, "failures": 0}, "InProgress"),
+    "failures are retried": ({"spec": {"retry": {"maxAttempts": 2, "on": ["AgentFailed"]}}}, "InProgress"),
+    "failures are not retried": ({"spec": {"retry": {"maxAttempts": 2, "on": ["AgentLost"]}}}, "Failed"),
+}
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_D10_a_fail_ends_it_unless_its_retry_says_otherwise(name: str) -> None:
+    """Terminal is for ever, so the gateway must not write it while another attempt may follow."""
+    status, phase = FAILS[name]
+    assert written(on(work("InProgress", "s1", **status), LOST))["phase"] == phase
+
+
+def test_D12_a_late_fail_of_an_offer_taken_back_is_handed_back_from_the_queue() -> None:
+    """The gateway may not take it out of the queue, and need not."""
+    status = written(on(work("Queued", dispatchedTime=ago(700), spec=RETRIED), LOST))
+    assert status == {"phase": "Queued", "reason": "AgentFailed", "message": "no", "sessionId": "s1"}
+    assert code(on(work("Queued", spec=RETRIED), LOST)) == ErrorCode.SUPERSEDED
+
+
+def test_D2_a_late_fail_again_is_acknowledged_and_changes_nothing() -> None:
+    """A client whose acknowledgement got lost says it once more, and is not told that it was superseded."""
+    given_up = work("Queued", "s1", dispatchedTime=ago(700), spec=RETRIED, reason="AgentFailed", message="no")
+    assert on(given_up, LOST) == NoChange()
+
+
+@pytest.mark.parametrize("reason", ["AgentFailed", "AgentForgot", "Released"])
+@pytest.mark.parametrize("phase", ["InProgress", "Stuck"])
+@pytest.mark.parametrize("action", [ACCEPT, *REPLIES], ids=lambda a: a.action)
+def test_D10_late_frames_of_an_attempt_that_was_handed_back_are_superseded(
+    reason: str, phase: str, action: Any
+) -> None:
+    """It is held by nobody any more, not even by the session that gave it up."""
+    given_up = work(phase, "s1", reason=reason, message="other words", spec=RETRIED)
+    assert code(on(given_up, action)) == ErrorCode.SUPERSEDED
+    assert not is_held(given_up, ME)
+    assert on(given_up, STOPPED) == NoChange()
+
+
+def test_D2_giving_up_twice_is_acknowledged() -> None:
+    """The same words on the same attempt write nothing."""
+    assert on(work("InProgress", "s1", reason="AgentFailed", message="no", spec=RETRIED), LOST) == NoChange()
+    assert on(work("InProgress", "s1", reason="Released", message="busy"), BACK) == NoChange()
+
+
+def test_release_of_what_cannot_be_given_back_is_refused() -> None:
+    """Waiting, ended, another's, or being cancelled; and without words the session is named."""
+    assert code(on(work("Queued", dispatchedTime=ago(700)), BACK)) == ErrorCode.SUPERSEDED
+    assert code(on(work("Completed", "s1"), BACK)) == ErrorCode.SUPERSEDED
+    assert code(on(work("InProgress", "s2"), BACK)) == ErrorCode.NOT_HOLDER
+    assert code(on(work("Dispatched", spec={"desiredState": "Cancelled"}), BACK)) == ErrorCode.SUPERSEDED
+    wordless = on(work("InProgress", "s1"), Release(name="d", attempt=1))
+    assert written(wordless)["message"] == "released by session s1"
+
+
+def test_C9_forgotten_work_is_handed_back_once_and_by_its_holder_only() -> None:
+    """Same phase, reason AgentForgot; nothing for another's, ended, or given-up work."""
+    assert written(forgotten(work("Stuck", "s1"), ME)) == {
+        "phase": "Stuck",
+        "reason": "AgentForgot",
+        "message": "session s1 of agent a resumed without it",
+    }
+    assert forgotten(work("InProgress", "s2"), ME) == NoChange()
+    assert forgotten(work("Cancelled", "s1"), ME) == NoChange()
+    assert forgotten(work("InProgress", "s1", reason="Released"), ME) == NoChange()
+
+
 RESUMES: dict[str, tuple[dict[str, Any] | None, str]] = {
     "held": (work("InProgress", "s1"), "continue"),
     "stuck": (work("Stuck", "s1"), "continue"),
+    "handed back": (work("InProgress", "s1", reason="Released"), "superseded"),
     "ended": (work("Cancelled", "s1"), "cancelled"),
     "completed": (work("Completed", "s1"), "cancelled"),
     "next attempt": (work("InProgress", "s1", attempt=2), "superseded"),

@@ -91,8 +91,12 @@ class Operation:
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.SERVICE_UNAVAILABLE,
         }
-        with_body = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE} if self.body else set()
-        return sorted(always | with_body | self.refusals)
+        with_body = {
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        }
+        return sorted(always | (with_body if self.body else set()) | self.refusals)
 
 
 def shown(obj: Json) -> Json:

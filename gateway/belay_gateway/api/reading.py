@@ -1,5 +1,6 @@
 """Reads what a request carries, bounded: whatever doesn't fit is a 4xx with the field's name, never more than that."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TypeVar
@@ -14,11 +15,15 @@ Model = TypeVar("Model", bound=BaseModel)
 _JSON = "application/json"
 
 
-async def body(request: web.Request, model: type[Model]) -> Model:
-    """The body. Raises BadRequest with 413, 415, 400 (no JSON) or 422 (JSON that doesn't fit)."""
+async def body(request: web.Request, model: type[Model], seconds: float) -> Model:
+    """The body. Raises BadRequest with 408 (late), 413, 415, 400 (no JSON) or 422 (JSON that does not fit)."""
     if request.content_type != _JSON:
         raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: send {_JSON}, with a JSON body")
-    raw = await _bounded(request)
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await _bounded(request)
+    except TimeoutError:
+        raise BadRequest(HTTPStatus.REQUEST_TIMEOUT, f"body: not all there within {seconds:g} s") from None
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

@@ -12,8 +12,10 @@ from belay_gateway.api import reading
 from belay_gateway.api.operation import Answer, Call, Operation, Parts
 from belay_gateway.api.problems import BadRequest, refusing
 from belay_gateway.api.rates import Rates
-from belay_gateway.auth import Authenticator, User, bearer_of
+from belay_gateway.auth import Authenticator, TokenRefused, User, bearer_of, check_size, check_url
+from belay_gateway.lobby import Crowded, Lobby
 from belay_gateway.metrics import Metrics
+from belay_gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -26,15 +28,24 @@ class Door:
     """Lets in whom the cluster knows, as often as they may."""
 
     authenticator: Authenticator
+    lobby: Lobby
     rates: Rates
-    audience: str
+    settings: Settings
 
     async def user(self, request: web.Request) -> User:
-        """Who asks. Raises BadRequest (401, 429), KubeError."""
+        """Who asks. Raises BadRequest (400, 401, 429, 503), KubeError."""
         bearer = bearer_of(request.headers)
-        user = await self.authenticator.user(bearer) if bearer else None
+        try:
+            check_url(request.query)
+            check_size(bearer, self.settings.max_token_bytes)
+            with self.lobby.turn():
+                user = await self.authenticator.user(bearer) if bearer else None
+        except TokenRefused as refused:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, refused.message) from None
+        except Crowded:
+            raise BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, "too many ask just now: try again") from None
         if user is None:
-            sentence = f"send a bearer token that the cluster accepts for audience {self.audience}"
+            sentence = f"send a bearer token that the cluster accepts for audience {self.settings.audience}"
             raise BadRequest(HTTPStatus.UNAUTHORIZED, sentence, _CHALLENGE)
         self.rates.check(user)
         return user
@@ -45,12 +56,15 @@ def create_api(operations: Iterable[Operation], parts: Parts, door: Door, metric
 
     @web.middleware
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        door.lobby.enter(request)
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - what nobody thought of is logged there, and told as 500
             refused = refusing(error)
-            metrics.refusals.labels(f"http_{refused.problem.status}").inc()
+            metrics.refusals.request(HTTPStatus(refused.problem.status))
             return refused.response()
+        finally:
+            door.lobby.leave(request)
 
     app = web.Application(middlewares=[problems])
     for operation in operations:
@@ -66,7 +80,7 @@ def _handler(operation: Operation, parts: Parts, door: Door) -> Handler:
             where=reading.path(request, operation.where),
             query=reading.query(request, operation.query) if operation.query else None,
             headers=reading.headers(request, operation.headers) if operation.headers else None,
-            body=await reading.body(request, operation.body) if operation.body else None,
+            body=await reading.body(request, operation.body, door.settings.body_seconds) if operation.body else None,
         )
         return _response(await operation.carry(parts, call))
 
