@@ -84,6 +84,12 @@ def row(name: str = "a-1", **spec: Any) -> Json:
     return _object("AgentSubscription", name, {"agentRef": {"name": "a"}, "sessionId": "1", **spec})
 
 
+def permission(name: str = "p", **spec: Any) -> Json:
+    """A PermissionRequest of the agent `a`, session `1`."""
+    asked = {"agentRef": {"name": "a"}, "sessionId": "1", "requestId": "r1", "tool": "Bash"}
+    return _object("PermissionRequest", name, {**asked, **spec})
+
+
 def sweeper(name: str = "default", **spec: Any) -> Json:
     """A DelegationSweeper."""
     return _object("DelegationSweeper", name, spec)

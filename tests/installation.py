@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from belay_api.meta import API_VERSION, GROUP
+from belay_api.meta import ANNOTATION_CANCEL_CASCADE, API_VERSION, GROUP
 from belay_dev.clock import Deadline
 from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import ControlPlaneError
@@ -28,7 +28,14 @@ _ROW = {
     "metadata": {"name": "probe", "namespace": NAMESPACE},
     "spec": {"agentRef": {"name": "probe"}, "sessionId": "probe"},
 }
+_PERMISSION = {
+    "apiVersion": API_VERSION,
+    "kind": "PermissionRequest",
+    "metadata": {"name": "probe", "namespace": NAMESPACE},
+    "spec": {"agentRef": {"name": "probe"}, "sessionId": "probe", "requestId": "probe", "tool": "probe"},
+}
 _CREATE = ("create", "--dry-run=server", "-f", "-")
+_APPLY = ("apply", "--dry-run=server", "-f", "-")
 _PATCH = ("patch", "--dry-run=server", "--subresource=status", "--type=merge", f"--namespace={NAMESPACE}")
 
 
@@ -57,8 +64,11 @@ def _until_enforced(plane: ControlPlane) -> None:
     plane.kubectl("create", "-f", "-", input=json.dumps(_PROBE))
     spoofed = {**_PROBE, "metadata": {**_PROBE["metadata"], "name": "spoofed"}}  # type: ignore[dict-item]
     spoofed["spec"] = {**_PROBE["spec"], "requester": "somebody else"}  # type: ignore[dict-item]
+    misspelt = {**_PROBE, "metadata": {**_PROBE["metadata"], "annotations": {ANNOTATION_CANCEL_CASCADE: "no"}}}  # type: ignore[dict-item]
     refusals: dict[str, Callable[[], str]] = {
+        "belay-delegation-annotations": lambda: plane.kubectl(*_APPLY, input=json.dumps(misspelt)),
         "belay-delegation-requests": lambda: plane.kubectl(*_CREATE, input=json.dumps(spoofed)),
+        "belay-permission-requests": lambda: plane.kubectl(*_CREATE, input=json.dumps(_PERMISSION)),
         "belay-subscription-rows": lambda: plane.kubectl(*_CREATE, input=json.dumps(_ROW)),
         "belay-delegation-arrows": lambda: plane.kubectl(*_PATCH, "delegation/probe", '-p={"status":{"reason":"x"}}'),
         "belay-status-writers": lambda: plane.kubectl(*_PATCH, "bsweep/default", '-p={"status":{"totals":{}}}'),

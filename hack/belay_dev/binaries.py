@@ -17,7 +17,7 @@ from pathlib import Path
 from belay_dev import build, download, versions
 from belay_dev.errors import BinariesError
 from belay_dev.guard import Guard
-from belay_dev.tools import CONTROL_PLANE, Say, Tool, tell
+from belay_dev.tools import AHEAD, CONTROL_PLANE, Say, Tool, tell
 
 MAKING = ".making-"
 
@@ -35,10 +35,12 @@ class Binaries:
         return self.paths[tool]
 
 
-def cache_folder(env: Mapping[str, str]) -> Path:
-    """Where programs of exactly the pinned versions are kept."""
+def cache_folder(env: Mapping[str, str], tool: Tool = Tool.APISERVER) -> Path:
+    """Where a program of exactly the pinned version is kept; one that isn't made ahead has a folder of its own."""
     cache_home = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home()) / ".cache")
     base = Path(env.get("BELAY_CACHE_DIR") or cache_home / "belay")
+    if tool not in AHEAD:
+        return base.absolute() / tool / tool.version
     return base.absolute() / "controlplane" / f"{versions.KUBERNETES}-{versions.ETCD}-{versions.HELM}"
 
 
@@ -60,11 +62,11 @@ def ensure(
         BinariesError: a program could neither be found nor made.
     """
     env = os.environ if env is None else env
-    places = [*_assets(env, say), cache_folder(env)]
-    found = _found_in(places, tools)
+    assets = _assets(env, say)
+    found = {tool: path for tool in tools if (path := _found_in([*assets, cache_folder(env, tool)], tool))}
     missing = [tool for tool in tools if tool not in found]
-    if missing:
-        found |= _make(missing, env, say, fetch)
+    for folder in dict.fromkeys(cache_folder(env, tool) for tool in missing):
+        found |= _make([tool for tool in missing if cache_folder(env, tool) == folder], folder, env, say, fetch)
     return Binaries(found)
 
 
@@ -78,18 +80,12 @@ def _assets(env: Mapping[str, str], say: Say) -> list[Path]:
     return [folder]
 
 
-def _found_in(places: Sequence[Path], tools: Sequence[Tool]) -> dict[Tool, Path]:
-    found: dict[Tool, Path] = {}
-    for tool in tools:
-        for place in places:
-            if tool not in found and os.access(place / tool, os.X_OK):
-                found[tool] = place / tool
-    return found
+def _found_in(places: Sequence[Path], tool: Tool) -> Path | None:
+    return next((place / tool for place in places if os.access(place / tool, os.X_OK)), None)
 
 
-def _make(missing: Sequence[Tool], env: Mapping[str, str], say: Say, fetch: Fetch) -> dict[Tool, Path]:
+def _make(missing: Sequence[Tool], folder: Path, env: Mapping[str, str], say: Say, fetch: Fetch) -> dict[Tool, Path]:
     go = shutil.which("go", path=env.get("PATH", os.defpath))
-    folder = cache_folder(env)
     made: dict[Tool, Path] = {}
     with _locked(folder, say), Guard() as guard:
         for unfinished in folder.glob(f"{MAKING}*"):  # nobody else is making anything now
@@ -132,15 +128,15 @@ def _locked(folder: Path, say: Say) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run that makes the control plane's programs in {folder}")
+            say(f"waiting for another run that makes programs in {folder}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def main() -> None:
-    """Make all that is missing, ahead of its use, and print where each program is."""
+    """Make what is missing of the programs named, else of all that is made ahead; print where each is."""
     try:
-        made = ensure(tuple(Tool))
+        made = ensure([Tool(name) for name in sys.argv[1:]] or AHEAD)
     except BinariesError as error:
         sys.exit(f"belay: {error}")
     for tool, path in made.paths.items():

@@ -23,6 +23,11 @@ KUBERNETES_FLAGS = " ".join([
     f"-X k8s.io/component-base/version.gitMinor={versions.KUBERNETES.split('.')[1]}",
     f"-X k8s.io/client-go/pkg/version.gitVersion=v{versions.KUBERNETES}",
 ])  # fmt: skip
+OWN_MODULES = {
+    Tool.ETCD: ("etcd", "go.etcd.io/etcd/server/v3"),
+    Tool.NATS: ("nats", "github.com/nats-io/nats-server/v2"),
+}
+"""Folder of the Go module and package of the program, where it isn't Kubernetes' own."""
 HELM_FLAGS = f"{STRIPPED} -X helm.sh/helm/v4/internal/version.version=v{versions.HELM}"
 
 
@@ -44,8 +49,8 @@ def command(tool: Tool, into: Path, go: str) -> list[str]:
     if tool is Tool.HELM:
         return [go, "install", "-trimpath", "-ldflags", HELM_FLAGS, f"helm.sh/helm/v4/cmd/helm@v{versions.HELM}"]
     package, flags = f"k8s.io/kubernetes/cmd/{tool}", KUBERNETES_FLAGS
-    if tool is Tool.ETCD:
-        package, flags = "go.etcd.io/etcd/server/v3", STRIPPED
+    if tool in OWN_MODULES:
+        package, flags = OWN_MODULES[tool][1], STRIPPED
     return [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(into / tool), package]
 
 
@@ -55,7 +60,7 @@ def build(tool: Tool, into: Path, go: str, env: Mapping[str, str], guard: Guard,
     Raises:
         BinariesError: the build failed; holds the last lines it printed.
     """
-    folder = modules() / ("etcd" if tool is Tool.ETCD else "kubernetes")
+    folder = modules() / OWN_MODULES.get(tool, ("kubernetes", ""))[0]
     env = _environment(env, into)
     what = f"{tool} v{tool.version}"
     say(f"building {what} with {_go_version(go, folder, env)} ({LONGEST.get(tool, OTHERS)}) …")

@@ -111,6 +111,8 @@ def controller_manager(layout: Layout, ports: Ports) -> list[str]:
         "root-ca-file": pki.ca,
         "kube-api-qps": 100,
         "kube-api-burst": 200,
+        # A quota that was made before the types it counts waits for this; the default is five minutes.
+        "resource-quota-sync-period": "10s",
         "profiling": "false",
     })  # fmt: skip
 

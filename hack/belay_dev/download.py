@@ -57,6 +57,10 @@ def release(tool: Tool, system: str, machine: str) -> Release:
         stem = f"etcd-v{versions.ETCD}-{system}-{arch}"
         suffix = "tar.gz" if system == "linux" else "zip"
         return Release(f"{base}/{stem}.{suffix}", f"{base}/SHA256SUMS", f"{stem}/etcd")
+    if tool is Tool.NATS:
+        base = f"https://github.com/nats-io/nats-server/releases/download/v{versions.NATS}"
+        stem = f"nats-server-v{versions.NATS}-{system}-{arch}"
+        return Release(f"{base}/{stem}.tar.gz", f"{base}/SHA256SUMS", f"{stem}/nats-server")
     if tool is Tool.HELM:
         url = f"https://get.helm.sh/helm-v{versions.HELM}-{system}-{arch}.tar.gz"
         return Release(url, f"{url}.sha256sum", f"{system}-{arch}/helm")

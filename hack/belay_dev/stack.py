@@ -7,6 +7,7 @@ and no more. Nothing outlives this process (see guard).
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +98,22 @@ class Stack:
     Args:
         data_dir: where state is kept for the next start; None: nothing is kept.
         times: times that differ from the defaults.
+        environment: more settings of both processes, e.g. `BELAY_DRAIN_SECONDS`.
         gateway_port: 0 takes a free one.
         say: gets each line of progress.
     """
 
     def __init__(
-        self, data_dir: Path | None = None, times: Times | None = None, *, gateway_port: int = 0, say: Say = tell
+        self,
+        data_dir: Path | None = None,
+        times: Times | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        gateway_port: int = 0,
+        say: Say = tell,
     ) -> None:
         self._times = times or Times()
+        self._environment = dict(environment or {})
         self._gateway_port = gateway_port
         self._say = say
         self._data_dir = data_dir
@@ -136,9 +145,13 @@ class Stack:
         if self._token_age.seconds > TOKEN_SECONDS / 2:
             self._write_tokens()
 
-    def restart_gateway(self) -> None:
-        """Stop the gateway as a rolling update does, and start it again at the same address. Raises StackError."""
+    def restart_gateway(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Stop the gateway as a rolling update does, and start it again at the same address. Raises StackError.
+
+        `meanwhile` is called while there is no gateway.
+        """
         self._end("belay-gateway")
+        meanwhile()
         port = self.ready.gateway.rpartition(":")[2]
         self._wait_ready(self._spawn("belay-gateway", "belay_gateway.main", ["--port", port], self._held))
 
@@ -149,8 +162,23 @@ class Stack:
             self._spawn("belay-operator", "belay_operator.main", ["--health-port", "0"], self._held)
         )
 
+    def start_gateway(self, name: str) -> str:
+        """Start one more gateway, beside the first; returns its address. Raises StackError."""
+        process = self._spawn(name, "belay_gateway.main", ["--port", "0"], self._held, account="belay-gateway")
+        return self._wait_ready(process)["url"]
+
+    def kill(self, name: str) -> None:
+        """End a process as a crash would: it says nothing to anybody."""
+        old = next(process for process in self._processes if process.name == name)
+        self._processes.remove(old)
+        old.kill()
+
+    def stop(self, name: str) -> None:
+        """End a process as a rolling update does; returns when it has ended."""
+        self._end(name)
+
     def pid(self, name: str) -> int:
-        """The pid of `belay-operator` or `belay-gateway`."""
+        """The pid of `belay-operator`, `belay-gateway` or another gateway that was started."""
         return next(process.pid for process in self._processes if process.name == name)
 
     def account(self, name: str) -> Path:
@@ -190,13 +218,13 @@ class Stack:
         token_file = self._folder / "agent.token"
         return Ready(self.control_plane.kubeconfig, announced["url"], leading["url"], token_file, kubectl, pids)
 
-    def _spawn(self, name: str, module: str, flags: list[str], held: ExitStack) -> Process:
+    def _spawn(self, name: str, module: str, flags: list[str], held: ExitStack, account: str | None = None) -> Process:
         log = self._folder / f"{name}.log"
         log.write_text("")
-        config = self.account(name)
+        config = self.account(account or name)
         entry = f"import sys; from {module} import main; sys.exit(main())"
         command = [sys.executable, "-c", entry, "--kubeconfig", str(config), "--announce", *flags]
-        environment = {**clean_environment(), **self._times.environment()}
+        environment = {**clean_environment(), **self._times.environment(), **self._environment}
         process = self.guard.spawn(command, log=log, name=name, env=environment)
         held.callback(process.stop)
         self._processes.append(process)

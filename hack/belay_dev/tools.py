@@ -11,21 +11,25 @@ Say = Callable[[str], None]
 
 
 class Tool(StrEnum):
-    """A program the control plane, or a test of the chart, needs."""
+    """A program the control plane, or a test of the chart or of the bus, needs."""
 
     APISERVER = "kube-apiserver"
     CONTROLLER_MANAGER = "kube-controller-manager"
     ETCD = "etcd"
     KUBECTL = "kubectl"
     HELM = "helm"
+    NATS = "nats-server"
 
     @property
     def version(self) -> str:
         """The pinned version, without a leading v."""
-        return {Tool.ETCD: versions.ETCD, Tool.HELM: versions.HELM}.get(self, versions.KUBERNETES)
+        others = {Tool.ETCD: versions.ETCD, Tool.HELM: versions.HELM, Tool.NATS: versions.NATS}
+        return others.get(self, versions.KUBERNETES)
 
 
 CONTROL_PLANE = (Tool.ETCD, Tool.APISERVER, Tool.CONTROLLER_MANAGER, Tool.KUBECTL)
+AHEAD = (*CONTROL_PLANE, Tool.HELM)
+"""What is made ahead of its use; the rest is made by the test that asks for it."""
 
 
 def tell(message: str) -> None:

@@ -79,9 +79,9 @@ def calls(env: Env) -> list[str]:
     return Path(env["CALLS"]).read_text().splitlines() if Path(env["CALLS"]).exists() else []
 
 
-def leftovers(env: Env) -> list[str]:
+def leftovers(env: Env, tool: Tool = Tool.ETCD) -> list[str]:
     """What is in the cache beside its lock."""
-    return sorted(each.name for each in binaries.cache_folder(env).iterdir() if each.name != ".lock")
+    return sorted(each.name for each in binaries.cache_folder(env, tool).iterdir() if each.name != ".lock")
 
 
 def ensure(tool: Tool, env: Env, **options: Callable[[Tool, Path], None]) -> Path:
@@ -99,11 +99,11 @@ def test_built_once_then_cached(tool: Tool, env: Env) -> None:
     """A missing program is built into the cache and found there from then on."""
     install_go(env, WRITES)
     made = ensure(tool, env, fetch=refuse)
-    assert made == binaries.cache_folder(env) / tool
+    assert made == binaries.cache_folder(env, tool) / tool
     assert made.read_text() == "whole"
     assert ensure(tool, env, fetch=refuse) == made
     assert len(calls(env)) == 1
-    assert leftovers(env) == [tool]
+    assert leftovers(env, tool) == [tool]
 
 
 def test_assets_win(env: Env, tmp_path: Path) -> None:
@@ -192,6 +192,7 @@ def test_cache_that_cannot_be_written(env: Env, tmp_path: Path) -> None:
 def test_cache_folder(env: Env, expected: str) -> None:
     """The cache is where the environment says, and apart for each set of versions."""
     assert binaries.cache_folder(env) == Path(expected) / "controlplane" / "1.36.3-3.6.8-4.3.1"
+    assert binaries.cache_folder(env, Tool.NATS) == Path(expected) / "nats-server" / "2.15.2"
 
 
 def test_kubectl_on_path_where_there_is_no_go(env: Env) -> None:
@@ -202,7 +203,8 @@ def test_kubectl_on_path_where_there_is_no_go(env: Env) -> None:
 
 def test_modules_are_found() -> None:
     """The pinned modules are where the build expects them."""
-    assert (build.modules() / "etcd" / "go.mod").is_file()
+    for folder, _ in build.OWN_MODULES.values():
+        assert (build.modules() / folder / "go.mod").is_file()
 
 
 class Mirror(ThreadingHTTPServer):
@@ -286,7 +288,7 @@ def test_download_where_there_is_no_go(tool: Tool, system: str, machine: str, en
     made = ensure(tool, env, fetch=fetch_for(mirror, system, machine))
     assert made.read_bytes() == b"released"
     assert os.access(made, os.X_OK)
-    assert leftovers(env) == [tool]
+    assert leftovers(env, tool) == [tool]
 
 
 @pytest.mark.parametrize("checksum", ["0" * 64, ""], ids=["another", "none"])
