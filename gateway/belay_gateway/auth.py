@@ -113,11 +113,11 @@ class Authenticator:
         self._clock = clock
         self._audience = audience
         self.reviews: Coalesced[str, User | None] = Coalesced(clock, remembered)
-        self._bearers: WeakValueDictionary[Bearer, Bearer] = WeakValueDictionary()
+        self._bearers: WeakValueDictionary[str, Bearer] = WeakValueDictionary()
 
     def shared(self, bearer: Bearer) -> Bearer:
         """The same token as it is held already: many sockets of one identity bring the same kilobyte."""
-        return self._bearers.setdefault(bearer, bearer)
+        return self._bearers.setdefault(bearer.digest, bearer)
 
     async def user(self, bearer: Bearer) -> User | None:
         """Whose token it is; None if it is nobody's, expired, or for another audience. Raises KubeError."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import gc
 import json
+import weakref
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,6 +110,17 @@ async def test_C1_failures_are_not_kept() -> None:
         await authenticator.user(Bearer("t"))
     reviews.failing = False
     assert await authenticator.user(Bearer("t"))
+
+
+def test_C1_a_token_is_held_once_and_only_while_somebody_has_it() -> None:
+    """Sockets that bring the same token share it; with the last of them it is gone."""
+    authenticator = _authenticator(Reviews(), FakeClock())
+    first = authenticator.shared(_jwt(1.0))
+    assert authenticator.shared(_jwt(1.0)) is first
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
 
 
 def test_C1_token_is_found_and_never_shown() -> None:
