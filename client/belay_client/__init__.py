@@ -7,6 +7,7 @@ async with AgentChannel("https://gateway.example", agent="default/reviewer", tok
             await work.complete(await answer(work.prompt))
 """
 
+from belay_api.frames import Behavior, Broadcast, PermissionDecision
 from belay_client.backoff import Backoff
 from belay_client.channel import AgentChannel
 from belay_client.errors import (
@@ -28,12 +29,15 @@ from belay_client.work import Cancellation, Offer, Work
 __all__ = [
     "AgentChannel",
     "Backoff",
+    "Behavior",
+    "Broadcast",
     "Cancellation",
     "ChannelClosed",
     "ChannelEnded",
     "ChannelError",
     "ClientError",
     "Offer",
+    "PermissionDecision",
     "Refused",
     "Rejected",
     "Replaced",

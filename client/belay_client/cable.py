@@ -127,6 +127,9 @@ class Cable:
             if not receive.done():
                 raise Unreachable(f"the gateway at {self._gateway} fell silent for {SILENCE_SECONDS} seconds")
             frame = receive.result()
+        except (aiohttp.ClientError, OSError) as error:
+            # Of a process that was frozen: the answer to a ping that waited meets a connection that is gone.
+            raise Unreachable(f"the connection to {self._gateway} broke off") from error
         finally:
             receive.cancel()
             silence.cancel()

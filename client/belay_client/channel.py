@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 from belay_api.frames import Accept, Ack, Action, Dispatch, ErrorCode, Goodbye
 from belay_api.reasons import Reason
 from belay_client.backoff import Backoff
+from belay_client.conversation import Conversation
 from belay_client.endpoint import Token, cable_url
 from belay_client.errors import ChannelClosed, ChannelError, Refused, WorkOver
 from belay_client.heart import Heart
@@ -23,7 +24,7 @@ _LOST = frozenset({ErrorCode.TAKEN, ErrorCode.NOT_FOUND, ErrorCode.NOT_HOLDER, E
 """Answers that say the work is not this session's."""
 
 
-class AgentChannel:
+class AgentChannel(Conversation):
     """Attaches as an agent for as long as the `async with` lasts, reconnecting as often as it takes.
 
     Leaving it without an exception says goodbye: the session will not return, and its work is dealt with at once.
@@ -43,7 +44,7 @@ class AgentChannel:
     Raises:
         UsageError: an argument that can't be right, or no token.
         Unreachable: on entering, without `keep_trying`.
-        ChannelEnded: on entering and from `offers`: unauthorized, rejected, replaced, or ended by the server.
+        ChannelEnded: on entering, and from whatever waits: unauthorized, rejected, replaced, or ended by the server.
     """
 
     def __init__(
@@ -203,9 +204,7 @@ class AgentChannel:
         """The session is over: everyone who waits is told, and held work is to stop."""
         error = None if runner.cancelled() else runner.exception()
         over = error if isinstance(error, Exception) and not self._left else ChannelClosed("the channel was left")
-        self._session.calls.end(over)
-        self._session.offers.end(over)
-        self._session.held.lose_all(str(over))
+        self._session.end(over)
         if self._heart:
             self._heart.stop_all()
 

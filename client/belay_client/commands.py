@@ -1,4 +1,4 @@
-"""`belay delegate`, `cancel` and `version` as typer reads them: flags in, one call, an exit code out."""
+"""`belay delegate` and `version` as typer reads them: flags in, one call, an exit code out."""
 
 import asyncio
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +23,6 @@ Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig; th
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("delegate")(delegate)
-    app.command("cancel")(cancel)
     app.command("version")(show_version)
 
 
@@ -39,6 +38,7 @@ def delegate(
     session: Annotated[str | None, typer.Option(help="Only this session of the agent may take it.")] = None,
     topic: Annotated[str | None, typer.Option(help="Stream on which its events are told.")] = None,
     on_agent_lost: Annotated[OnAgentLost | None, typer.Option(help="If its session or agent is lost.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key and task again make no second one.")] = None,
     output: Annotated[Literal["name", "json"] | None, typer.Option("--output", "-o", help="What to print.")] = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -61,23 +61,12 @@ def delegate(
         deadline_seconds=_deadline(deadline, deadline_seconds),
         priority=priority,
         on_agent_lost=on_agent_lost,
+        idempotency_key=idempotency_key,
     )
     request.body()
     where = delegating.Where(namespace, kubeconfig, context)
     shown = delegating.Format(output) if output else None
     return asyncio.run(delegating.delegate(where, request, wait=wait, output=shown))
-
-
-def cancel(
-    name: Annotated[str, typer.Argument(help="The Delegation.")],
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-) -> None:
-    """Ask for the end of a delegation, and of those that are part of it."""
-    from belay_client import delegating
-
-    asyncio.run(delegating.cancel(delegating.Where(namespace, kubeconfig, context), name))
 
 
 def show_version() -> None:

@@ -57,9 +57,9 @@ def agent_run(
     if "/" in name:
         raise UsageError(f"agent {name!r} is not a name: give the namespace with --namespace")
     channel = AgentChannel(
-        _gateway(gateway),
+        gateway_of(gateway),
         agent=f"{namespace}/{name}",
-        token=_token(token_file),
+        token=token_of(token_file),
         session_id=session_id,
         beat=not no_heartbeat,
         keep_trying=retry,
@@ -79,13 +79,15 @@ async def _run(runner: Runner) -> int:
     return EXIT_INTERRUPTED if stop.signal is signal.SIGINT else 0
 
 
-def _gateway(given: str | None) -> str:
+def gateway_of(given: str | None) -> str:
+    """The address of the gateway. Raises UsageError when none was given."""
     if not given:
         raise UsageError("which gateway? Pass --gateway URL or set BELAY_GATEWAY")
     return given
 
 
-def _token(file: Path | None) -> Token:
+def token_of(file: Path | None) -> Token:
+    """The token of the file, or of BELAY_TOKEN. Raises UsageError when there is neither."""
     if file is not None:
         return file
     if not os.environ.get("BELAY_TOKEN"):

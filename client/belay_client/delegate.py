@@ -1,4 +1,4 @@
-"""`belay delegate` and `belay cancel`: delegations through the Kubernetes API."""
+"""`belay delegate`: delegations through the Kubernetes API."""
 
 import sys
 from collections.abc import Sequence
@@ -7,12 +7,15 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from belay_api.delegation import MAX_TEXT_BYTES, Delegation, DelegationSpec, DesiredState
+from belay_api.delegation import MAX_TEXT_BYTES, Delegation, DelegationSpec
+from belay_api.idempotency import KEY, MAX_KEY_CHARS, keyed
 from belay_api.meta import API_VERSION
 from belay_client.cluster import is_not_installed
+from belay_client.deciding import whoami
 from belay_client.errors import UsageError
 from belay_kube.client import AGENTS, DELEGATIONS, Json, Kube
 from belay_kube.errors import Forbidden, NotFound
+from belay_kube.once import KeyReused, create_once
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,11 @@ class Request:
     deadline_seconds: int | None = None
     priority: int | None = None
     on_agent_lost: str | None = None
+    idempotency_key: str | None = None
 
     def body(self) -> Json:
         """The resource. Raises UsageError that names the field which can't be right."""
+        _check_key(self.idempotency_key, self.name)
         fields: dict[str, Any] = {
             "agentRef": {"name": self.agent},
             "task": {"prompt": self.prompt, "inputs": parse_inputs(self.inputs) or None},
@@ -56,6 +61,22 @@ async def create(kube: Kube, namespace: str, request: Request) -> Json:
     return await kube.create(DELEGATIONS, namespace, request.body())
 
 
+async def ensure(kube: Kube, namespace: str, request: Request) -> tuple[Json, bool]:
+    """The delegation, and whether it was made just now: with a key it may have been there before (D5).
+
+    Raises UsageError for a key that was used for something else, KubeError.
+    """
+    if request.idempotency_key is None:
+        return await create(kube, namespace, request), True
+    body = request.body()
+    body["spec"]["requester"] = me = await whoami(kube)
+    key = keyed(namespace, me, request.idempotency_key, body)
+    try:
+        return await create_once(kube, DELEGATIONS, namespace, body, key)
+    except KeyReused as reused:
+        raise UsageError(str(reused)) from reused
+
+
 async def agent_is_missing(kube: Kube, namespace: str, agent: str) -> bool:
     """Whether there is no such agent; False when that may not be looked at. Raises KubeError."""
     try:
@@ -67,11 +88,6 @@ async def agent_is_missing(kube: Kube, namespace: str, agent: str) -> bool:
     except Forbidden:
         return False
     return False
-
-
-async def cancel(kube: Kube, namespace: str, name: str) -> None:
-    """Ask for the end of a delegation. Raises KubeError."""
-    await kube.patch(DELEGATIONS, namespace, name, {"spec": {"desiredState": DesiredState.CANCELLED}})
 
 
 def read_prompt(given: str, stdin: BinaryIO | None = None) -> str:
@@ -99,6 +115,15 @@ def parse_inputs(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--input {name} is given twice")
         inputs[name] = value
     return inputs
+
+
+def _check_key(key: str | None, name: str | None) -> None:
+    if key is None:
+        return
+    if name:
+        raise UsageError("--idempotency-key makes the name: leave out --name")
+    if not KEY.fullmatch(key):
+        raise UsageError(f"--idempotency-key: 1 to {MAX_KEY_CHARS} visible ASCII characters")
 
 
 def _first_error(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""What `belay delegate` and `belay cancel` do on the cluster, and what they print."""
+"""What `belay delegate` does on the cluster, and what it prints."""
 
 import asyncio
 import json
@@ -9,15 +9,14 @@ from belay_api.meta import GROUP
 from belay_api.transitions import Phase
 from belay_client.cluster import Where, cluster
 from belay_client.console import EXIT_INTERRUPTED, say
-from belay_client.delegate import Request, agent_is_missing, create
-from belay_client.delegate import cancel as request_cancel
+from belay_client.delegate import Request, agent_is_missing, ensure
 from belay_client.follow import EXIT_CODES, EXIT_DELETED, display, follow, phase, printable, state_line
 from belay_kube.client import Json, Kube
 from belay_kube.clock import SystemClock
 
 _RESOURCE = f"{Delegation.RESOURCE.singular}.{GROUP}"
 
-__all__ = ["Format", "Where", "cancel", "delegate"]
+__all__ = ["Format", "Where", "delegate"]
 
 
 class Format(StrEnum):
@@ -32,13 +31,16 @@ async def delegate(where: Where, request: Request, *, wait: bool, output: Format
     namespace = where.resolved_namespace()
     async with cluster(where) as kube:
         missing = await agent_is_missing(kube, namespace, request.agent)
-        created = await create(kube, namespace, request)
+        created, is_new = await ensure(kube, namespace, request)
+        if not is_new:
+            say(f"{created['metadata']['name']} was there already, made with this key")
         if missing:
             say(f"agent {namespace}/{request.agent} does not exist yet: the delegation waits until it does")
         if not wait:
             print(_shown(created, output))
             return 0
-        say(f"{created['metadata']['name']} created")
+        if is_new:
+            say(f"{created['metadata']['name']} created")
         return await _wait(kube, created, output)
 
 
@@ -60,18 +62,10 @@ def _end(name: str, ended: Json, output: Format | None) -> int:
     if output is not None:
         print(_shown(ended, output))
     elif phase(ended) == Phase.COMPLETED:
-        result = ended["status"].get("result") or {}
-        print(result.get("text") or printable(result.get("uri") or ""))
+        print(result_text(ended["status"].get("result") or {}))
     if phase(ended) != Phase.COMPLETED:
         say(f"{name}: {state_line(ended)}")
     return EXIT_CODES[Phase(phase(ended))]
-
-
-async def cancel(where: Where, name: str) -> None:
-    """Ask for the end of one delegation. Raises ClientError."""
-    async with cluster(where) as kube:
-        await request_cancel(kube, where.resolved_namespace(), name)
-    print(f"{_RESOURCE}/{name} is to be cancelled")
 
 
 def _shown(obj: Json, output: Format | None) -> str:
@@ -79,3 +73,14 @@ def _shown(obj: Json, output: Format | None) -> str:
         return json.dumps(obj, indent=2)
     name = str(obj["metadata"]["name"])
     return f"{_RESOURCE}/{name}" if output is Format.NAME else name
+
+
+def result_text(result: Json) -> str:
+    """A result as it is printed: its text, then its data as JSON, then its address; what there is of them."""
+    data, uri = result.get("data"), result.get("uri")
+    parts = [
+        result.get("text"),
+        json.dumps(data, indent=2) if data is not None else None,
+        printable(uri) if uri else None,
+    ]
+    return "\n".join(part for part in parts if part)

@@ -1,6 +1,7 @@
 """Durations as people write them on a command line."""
 
 import re
+from datetime import timedelta
 
 from belay_client.errors import UsageError
 
@@ -15,3 +16,13 @@ def seconds_of(text: str) -> int:
     if total == 0:
         raise UsageError(f"{text!r} is not a duration: write it like 90s, 10m or 1h30m")
     return total
+
+
+def age(elapsed: timedelta) -> str:
+    """A time gone by as people read it, two parts at most: `12s`, `4m12s`, `3h5m`, `2d1h`; never below `0s`."""
+    left, parts = max(0, int(elapsed.total_seconds())), list[str]()
+    for unit, size in _SECONDS.items():
+        count, left = divmod(left, size)
+        if parts or count:
+            parts.append(f"{count}{unit}" if count else "")
+    return "".join(parts[:2]) or "0s"

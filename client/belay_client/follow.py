@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -25,7 +25,7 @@ class Display(Protocol):
         ...
 
 
-class _Newest:
+class Newest:
     """A sink that keeps the newest state, for one who waits."""
 
     def __init__(self, created: Json) -> None:
@@ -65,20 +65,27 @@ class _Newest:
 
 async def follow(kube: Kube, created: Json, clock: Clock, display: Display) -> Json | None:
     """The delegation once it is terminal, or None when it is deleted before. Raises KubeError if it can't be read."""
+    async with watched(kube, created, clock) as newest:
+        return await _until_terminal(newest, created["metadata"]["uid"], display)
+
+
+@asynccontextmanager
+async def watched(kube: Kube, created: Json, clock: Clock) -> AsyncIterator[Newest]:
+    """The states of one delegation from `created` on. Raises KubeError if it can't be read."""
     namespace, name = created["metadata"]["namespace"], created["metadata"]["name"]
     selectors = {"fieldSelector": f"metadata.name={name}"}
     await kube.list(DELEGATIONS, namespace, **selectors)  # a reader would retry for ever what is not allowed
-    newest = _Newest(created)
+    newest = Newest(created)
     reader = Reader(kube, DELEGATIONS, newest, clock, namespace=namespace, selectors=selectors)
     running = asyncio.create_task(reader.run())
     try:
-        return await _until_terminal(newest, created["metadata"]["uid"], display)
+        yield newest
     finally:
         running.cancel()
         await asyncio.wait({running})
 
 
-async def _until_terminal(newest: _Newest, uid: str, display: Display) -> Json | None:
+async def _until_terminal(newest: Newest, uid: str, display: Display) -> Json | None:
     shown = None
     while True:
         obj, gone = await newest.next()

@@ -22,12 +22,14 @@ from belay_api.frames import (
     Action,
     AnyMessage,
     Attached,
+    Broadcast,
     Cancel,
     Cancelled,
     Dispatch,
     ErrorCode,
     Heartbeat,
     Identifier,
+    PermissionDecision,
     ProgressMade,
     Revoked,
 )
@@ -39,7 +41,9 @@ from belay_client.calls import Calls
 from belay_client.endpoint import Token, read_token
 from belay_client.errors import ChannelError, Refused, Unreachable, UsageError, WorkOver
 from belay_client.held import RESUME_REF, Held
+from belay_client.inbox import Inbox
 from belay_client.offers import Offers
+from belay_client.permissions import Permissions
 from belay_kube.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -71,6 +75,8 @@ class Session:
     ) -> None:
         self.id = session_id
         self.calls, self.held, self.offers = Calls(pauses.clock), Held(), Offers()
+        self.permissions = Permissions()
+        self.broadcasts: Inbox[Broadcast] = Inbox()
         self.attached = asyncio.Event()
         """Set once the first resume was answered."""
         self.leaving = False
@@ -103,6 +109,19 @@ class Session:
                 failures += 1
                 log.warning("gateway can't carry it out now", action=type(action).__name__, error=str(error))
                 await self._pauses.after(failures)
+
+    async def replay(self) -> None:
+        """Ask again for the decisions on all that is open."""
+        for action in self.permissions.replays():
+            await self.insist(action)
+
+    def end(self, error: Exception) -> None:
+        """The session is over: everyone who waits for something of it is told, and held work is to stop."""
+        self.calls.end(error)
+        self.offers.end(error)
+        self.permissions.decisions.end(error)
+        self.broadcasts.end(error)
+        self.held.lose_all(str(error))
 
     def acknowledge(self, name: str, attempt: int) -> None:
         """Nothing of a cancelled attempt runs here: say so, beside everything else."""
@@ -174,6 +193,10 @@ class Session:
                 self.offers.revoke((message.name, message.attempt))
             case Cancel():
                 self._cancel(message)
+            case PermissionDecision():
+                self.permissions.decided(message)
+            case Broadcast():
+                self.broadcasts.add(message)
 
     def _resumed(self, cable: Cable, answer: Ack | ErrorFrame) -> None:
         """Stop what was taken away, then send again what was never answered.
@@ -191,6 +214,7 @@ class Session:
         )
         self.calls.use(cable)
         self.spawn(self.calls.flush())
+        self.spawn(self.replay())
         log.info("attached", agent=self._agent, session=self.id, held=len(self.held))
         self.attached.set()
 

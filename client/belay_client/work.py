@@ -18,6 +18,7 @@ from belay_api.frames import (
     Fail,
     Heartbeat,
     ProgressMade,
+    Release,
 )
 from belay_client.errors import Refused, ResultTooLarge, WorkOver
 
@@ -124,7 +125,7 @@ class Offer(Assignment):
 
 
 class Work(Assignment):
-    """A delegation this session holds; it ends with `complete`, `fail` or `acknowledge_cancel`.
+    """A delegation this session holds; it ends with `complete`, `fail`, `release` or `acknowledge_cancel`.
 
     Each method waits for the server's answer, across reconnects, and raises Refused when it says no, WorkOver when
     the work has ended already, and ChannelEnded when the channel is over.
@@ -146,16 +147,19 @@ class Work(Assignment):
         text = message[:MAX_PROGRESS_MESSAGE] if message is not None else None
         await self._act(ProgressMade(**self._on(), progress=Progress(percent=percent, message=text)))
 
-    async def complete(self, text: str | None = None, *, uri: str | None = None) -> None:
-        """Done: the result in words, or the address of a larger one.
+    async def complete(
+        self, text: str | None = None, *, data: dict[str, Any] | None = None, uri: str | None = None
+    ) -> None:
+        """Done: the result in words, as a JSON object for programs (null fields are left out), or the address of a
+        larger one.
 
-        Raises ResultTooLarge over 64 KiB of UTF-8: it is still held, and can end with a URI or `fail`. When Refused is
-        raised it was failed with the reason instead, and is held no more.
+        Raises ResultTooLarge when text and data are over 64 KiB of UTF-8: it is still held, and can end with a URI or
+        `fail`; ValueError for data that JSON can't say. When Refused is raised it was failed with the reason instead,
+        and is held no more.
         """
-        if text is not None and len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
-            raise ResultTooLarge("the result is over 64 KiB of UTF-8: write it elsewhere and reply with its URI")
+        result = _result(text, data, uri)
         try:
-            await self._finish(Complete(**self._on(), result=Result(text=text, uri=uri)))
+            await self._finish(Complete(**self._on(), result=result))
         except Refused as error:
             if error.code is ErrorCode.TOO_LARGE:
                 raise ResultTooLarge(f"{error}: write it elsewhere and reply with its URI") from error
@@ -168,6 +172,19 @@ class Work(Assignment):
         """Given up, with a sentence that says why; cut at 4096 characters. It is held no more, also when refused."""
         try:
             await self._finish(Fail(**self._on(), message=message[:MAX_MESSAGE] or "no reason given"))
+        except Refused:
+            if not self.cancelled.proof_wanted:
+                self._holder.release(self)
+            raise
+
+    async def release(self, message: str | None = None) -> None:
+        """Given back unfinished, with a reason cut at 1024 characters: it is queued again as the next attempt.
+
+        It is held no more, also when refused.
+        """
+        text = message[:MAX_PROGRESS_MESSAGE] if message else None
+        try:
+            await self._finish(Release(**self._on(), message=text))
         except Refused:
             if not self.cancelled.proof_wanted:
                 self._holder.release(self)
@@ -203,3 +220,11 @@ class Work(Assignment):
 def accept_of(dispatch: Dispatch) -> Accept:
     """The action that takes an offer."""
     return Accept(name=dispatch.name, attempt=dispatch.attempt)
+
+
+def _result(text: str | None, data: dict[str, Any] | None, uri: str | None) -> Result:
+    if text is None or len(text) <= MAX_TEXT_BYTES:
+        result = Result(text=text, data=data, uri=uri)
+        if result.inline_bytes() <= MAX_TEXT_BYTES:
+            return result
+    raise ResultTooLarge("the result is over 64 KiB of UTF-8: write it elsewhere and reply with its URI")

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from belay_api.frames import Accept, Cancelled, Complete, Fail, Goodbye, ProgressMade
+from belay_api.frames import Accept, Cancelled, Complete, Fail, Goodbye, ProgressMade, ResumeVerdict
+from belay_client.agent_run import Runner, Stop
+from belay_client.processgroup import KILL_AFTER_SECONDS
+from belay_kube.clock import FakeClock
 from client.belay_command import Said, belay, ended, start
 from client.cable_server import CableServer
+from client.conftest import Open
 from client.facts import alive, pids, until
 
 
@@ -73,6 +77,63 @@ async def test_cancel_is_acknowledged_when_the_group_is_gone(server: CableServer
     await running
     assert not socket.of(Complete)
     assert not socket.of(Fail)
+
+
+async def test_D9_a_process_that_ignores_term_is_killed_and_then_acknowledged(
+    server: CableServer, channel: Open, tmp_path: Path
+) -> None:
+    """It, and its child: the proof does not go out in the ten seconds that they are given, only once both are dead."""
+    script, clock = tmp_path / "stubborn", FakeClock()
+    script.write_text(f"trap '' TERM; echo $$ >> {tmp_path}/pids; while :; do sleep 1; done")
+    async with channel() as attached:
+        runner = Runner(attached, f"sh {script} & exec sh {script}", clock, Stop(), once=True)
+        running = asyncio.create_task(runner.run())
+        socket = await server.socket()
+        await socket.dispatch()
+        started = await pids(tmp_path / "pids", 2)
+        await socket.cancel()
+        await socket.cancel("other")  # answered at once: nobody holds it, so the first one has been heard too
+        await socket.wait_for(Cancelled)
+        try:
+            while clock.monotonic() < KILL_AFTER_SECONDS - 0.2:
+                await clock.advance(0.1)
+            assert all(alive(pid) for pid in started)
+            assert [action.name for action in socket.of(Cancelled)] == ["other"]
+        finally:
+            while not running.done():
+                await clock.advance(0.1)
+                await asyncio.sleep(0.01)
+        assert [action.name for action in socket.of(Cancelled)] == ["other", "d"]
+        assert not any(alive(pid) for pid in started)
+
+
+async def test_D9_cancel_that_is_learnt_at_reconnect_ends_the_process(server: CableServer, tmp_path: Path) -> None:
+    """It ended while the agent was away: the same end, and the proof on the new connection."""
+    running = run(server, f"sleep 900 & echo $$ $! > {tmp_path}/pids; wait", "--once")
+    socket = await server.socket()
+    await socket.dispatch()
+    started = await pids(tmp_path / "pids", 2)
+    server.verdicts["d"] = ResumeVerdict.CANCELLED
+    await socket.drop()
+    again = await server.socket(2)
+    assert (await again.wait_for(Cancelled)).name == "d"
+    assert not any(alive(pid) for pid in started)
+    assert (await running).code == 0
+    assert not again.of(Fail)
+
+
+async def test_D9_work_that_another_attempt_replaced_ends_without_proof(server: CableServer, tmp_path: Path) -> None:
+    """Nobody waits for a word of it, but its process is ended all the same."""
+    running = run(server, f"echo $$ > {tmp_path}/pids; exec sleep 900", "--once")
+    socket = await server.socket()
+    await socket.dispatch()
+    (pid,) = await pids(tmp_path / "pids", 1)
+    server.verdicts["d"] = ResumeVerdict.SUPERSEDED
+    await socket.drop()
+    again = await server.socket(2)
+    assert (await running).code == 0
+    assert not alive(pid)
+    assert not again.of(Cancelled)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

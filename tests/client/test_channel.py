@@ -212,6 +212,19 @@ async def test_result_that_does_not_fit_is_refused_before_it_is_sent(
         assert socket.of(Fail)[0].message == "too large"
 
 
+async def test_D8_data_goes_with_the_text(server: CableServer, channel: Open) -> None:
+    """As it was given, but for null fields; with the text it is no larger than a text may be."""
+    async with channel() as attached:
+        work = await held(server, attached)
+        with pytest.raises(ResultTooLarge, match="URI"):
+            await work.complete("x" * 40_000, data={"x": "x" * 40_000})
+        with pytest.raises(ValueError, match="data"):
+            await work.complete(data={"when": object()})
+        await work.complete("done", data={"a": [1, None], "b": None})
+        sent = (await server.socket()).of(Complete)
+        assert [one.result.wire() for one in sent] == [{"text": "done", "data": {"a": [1, None]}}]
+
+
 async def test_largest_result_fits(server: CableServer, channel: Open) -> None:
     """64 KiB of four-byte characters are one frame."""
     async with channel() as attached:

@@ -88,9 +88,15 @@ async def test_formats(admin_kube: Kube, namespace: str, kubeconfig: dict[str, A
             "https://x/y\n",
             "Completed",
         ),
+        (
+            {"phase": "Completed", "reason": "Completed", "result": {"text": "two", "data": {"rows": [1, 2]}}},
+            0,
+            'two\n{\n  "rows": [\n    1,\n    2\n  ]\n}\n',
+            "Completed",
+        ),
         ({"phase": "Failed", "reason": "AgentFailed", "message": "no idea"}, 1, "", "Failed (AgentFailed) no idea"),
     ],
-    ids=["text", "uri", "failed"],
+    ids=["text", "uri", "data", "failed"],
 )
 async def test_wait_ends_with_the_delegation(
     admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube, namespace: str, kubeconfig: dict[str, Any],
@@ -138,6 +144,35 @@ async def test_one_that_was_deleted_before_anyone_looked(admin_kube: Kube, names
     created = await create(admin_kube, namespace, Request("a", "p"))
     await admin_kube.delete(DELEGATIONS, namespace, created["metadata"]["name"])
     assert await follow(admin_kube, created, SystemClock(), Lines("d")) is None
+
+
+async def test_D5_the_same_key_twice_makes_one(
+    admin_kube: Kube, operator_kube: Kube, namespace: str, kubeconfig: dict[str, Any]
+) -> None:
+    """The second names the first; another task under the key is refused; after a failure the next is made."""
+
+    async def keyed(*more: str) -> Said:
+        return await belay("delegate", "a", "p", "-n", namespace, "--idempotency-key", "k", *more, **kubeconfig)
+
+    first, again = await keyed(), await keyed("--priority", "0")
+    assert (first.code, again.code) == (0, 0), again
+    assert first.out == again.out
+    assert "was there already" in again.err
+    made = await admin_kube.get(DELEGATIONS, namespace, first.out.strip())
+    assert made["spec"]["requester"] == "belay-admin"
+    other = await keyed("--priority", "1")
+    assert other.is_one_line(), other
+    assert "another key" in other.err
+    await operator_kube.patch_status(DELEGATIONS, made, {"phase": "Failed", "reason": "DeadlineExceeded"})
+    assert (await keyed()).out.strip() == first.out.strip().removesuffix("-1") + "-2"
+
+
+@pytest.mark.parametrize("flags", [("--name", "mine", "--idempotency-key", "k"), ("--idempotency-key", "two words")])
+async def test_D5_a_key_that_makes_no_sense(namespace: str, kubeconfig: dict[str, Any], flags: tuple[str, ...]) -> None:
+    """Said before anything is asked of the cluster."""
+    said = await belay("delegate", "a", "p", "-n", namespace, *flags, **kubeconfig)
+    assert said.is_one_line(), said
+    assert "--idempotency-key" in said.err
 
 
 async def test_refusals_of_the_api_server_are_one_line(namespace: str, kubeconfig: dict[str, Any]) -> None:
