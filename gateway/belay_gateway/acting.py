@@ -3,12 +3,13 @@ socket that took its place, so that nobody is told how things stand while an old
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from belay_api.names import Ref
 from belay_gateway.sockets import Session
+from belay_gateway.tasks import KeyedLocks
 
 Who = tuple[Ref, str]
 ALL = ""
@@ -26,6 +27,7 @@ class Acting:
     def __init__(self) -> None:
         self._acting: dict[Who, set[Session]] = {}
         self._writing: dict[Session, set[asyncio.Task[Any]]] = {}
+        self._locks = KeyedLocks()
 
     def enter(self, session: Session, name: str) -> None:
         """An action on delegation `name` begins."""
@@ -43,13 +45,28 @@ class Acting:
             if not sessions:
                 del self._acting[who(session)]
 
-    def delegations(self, session: Session) -> set[str]:
+    def _delegations(self, speaker: Who) -> set[str]:
         """Those that any socket of this session id has actions on."""
-        return {name for s in self._acting.get(who(session), ()) for name in s.in_flight} - {ALL}
+        return {name for session in self._acting.get(speaker, ()) for name in session.in_flight} - {ALL}
+
+    @asynccontextmanager
+    async def turn(self, speaker: Who, name: str) -> AsyncIterator[None]:
+        """One after another for one delegation; what concerns the whole session waits for all that came before, on
+        whichever of its sockets, or by HTTP."""
+        if name == ALL:
+            for other in self._delegations(speaker):
+                async with self._locks.hold((*speaker, other)):
+                    continue
+        async with self._locks.hold((*speaker, name)):
+            yield
 
     @contextmanager
-    def writing(self, session: Session) -> Iterator[None]:
-        """While the current task may have a write of the session on its way."""
+    def writing(self, session: Session | None) -> Iterator[None]:
+        """While the current task may have a write of the session on its way; one attached elsewhere is not waited for
+        here."""
+        if session is None:
+            yield
+            return
         task = asyncio.current_task()
         tasks = self._writing.setdefault(session, set())
         if task:

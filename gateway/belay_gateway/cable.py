@@ -334,8 +334,15 @@ class Connection:
                 await self._outbox.flushed()
                 await self._ws.close(code=close_code(reason), message=reason.encode())
         except TimeoutError:
-            self._cable.metrics.refusals.count(Why.CLOSE_TIMEOUT)
-            self._outbox.abort()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self._cable.metrics.refusals.count(Why.CLOSE_TIMEOUT)
+        self._outbox.abort()
+
+    def _cut_off_unread(self) -> None:
+        if self._outbox.unsent:
+            self._cut_off()
 
     async def _leave(self, lost: SubscriptionReason) -> None:
         await self._commands.finish(0 if self._closing else _LEAVE_SECONDS)
@@ -344,3 +351,6 @@ class Connection:
         if self._closing:
             await asyncio.wait({self._closing})
         self._outbox.stop()
+        if self._outbox.unsent:
+            # A connection closes once all is sent: one whose peer doesn't read never would.
+            asyncio.get_running_loop().call_later(self._cable.settings.close_seconds, self._cut_off_unread)

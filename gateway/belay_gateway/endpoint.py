@@ -93,7 +93,7 @@ class Endpoint:
             self._cable.metrics.refusals,
             autoping=False,
             compress=False,
-            max_msg_size=MAX_FRAME_BYTES,
+            max_msg_size=MAX_FRAME_BYTES + 1,  # aiohttp refuses this many already
             protocols=(SUBPROTOCOL,),
             timeout=self._cable.settings.close_seconds,
         )

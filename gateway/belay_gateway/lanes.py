@@ -117,6 +117,11 @@ class Outbox:
         return self._task is None and transport is not None and transport.get_write_buffer_size() < _LOW_WATER
 
     @property
+    def unsent(self) -> bool:
+        """Whether something was written that the peer's side has not taken."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    @property
     def has_room(self) -> bool:
         """Whether less than half of what may be queued is."""
         return len(self._frames) * 2 < self._limit and self._bytes * 2 < MAX_QUEUED_BYTES

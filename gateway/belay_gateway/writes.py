@@ -1,6 +1,8 @@
 """Read, decide, write, and again when somebody wrote in between: the one way this process writes Delegations."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 from belay_api.frames import ErrorCode
 from belay_api.names import Ref
@@ -14,6 +16,8 @@ from belay_kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound,
 Decide = Callable[[Json], Verdict]
 May = Callable[[], Awaitable[Refusal | None]]
 """Asked before each write; raises KubeError."""
+Wrote = Callable[[Json], Any]
+"""Told how the object stands after a write."""
 _CONFLICTS = 8
 _PAUSE_SECONDS = 0.5
 _PAUSES = 5
