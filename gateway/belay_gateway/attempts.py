@@ -129,9 +129,7 @@ class Attempts:
         ref = Ref(speaker.agent.namespace, action.name)
         patient, what = isinstance(action, _PATIENT), action.__class__.__name__
         with self.acting.writing(speaker.here):
-            return await self.writes.settle(
-                ref, what, verdict_on, patient=patient, may=speaker.may, wrote=seen.append
-            )
+            return await self.writes.settle(ref, what, verdict_on, patient=patient, may=speaker.may, wrote=seen.append)
 
     # --- afterwards --------------------------------------------------------------------------------------------
 

@@ -3,55 +3,27 @@ socket that asked for it; one that was fenced off writes nothing more. Actions o
 their order, others don't wait for each other.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
-from belay_api.frames import (
-    Accept,
-    Ack,
-    Action,
-    AnyAction,
-    Cancelled,
-    Complete,
-    Error,
-    ErrorCode,
-    Fail,
-    Goodbye,
-    Heartbeat,
-    OnAttempt,
-    ProgressMade,
-    Release,
-    Resume,
-)
-from belay_api.names import Ref
-from belay_api.reasons import Reason, SubscriptionReason
-from belay_gateway.access import Access
+from belay_api.frames import Ack, Action, AnyAction, Error, ErrorCode, Goodbye, OnAttempt, Resume
+from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import ALL, Acting, who
-from belay_gateway.agents import Agents
-from belay_gateway.events import Events
-from belay_gateway.holdings import Holdings
+from belay_gateway.attempts import FENCED, IN_FLIGHT, TOO_MANY, Attempts, Speaker
 from belay_gateway.metrics import Metrics
 from belay_gateway.presence import Presence
 from belay_gateway.returning import Returning
 from belay_gateway.sockets import Session
-from belay_gateway.tasks import KeyedLocks, Tasks
-from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
+from belay_gateway.tasks import Tasks
+from belay_gateway.verdicts import Refusal, Verdict
 from belay_gateway.wire import Malformed, parse_action
-from belay_gateway.writes import Decide, Writes, refusal_of
-from belay_kube.client import Json
-from belay_kube.clock import Clock
+from belay_gateway.writes import refusal_of
 from belay_kube.errors import KubeError
 
 log = structlog.get_logger(__name__)
 
-_IN_FLIGHT = 64
-"""Most actions of one session that may be under way."""
-_PATIENT = (Complete, Fail, Release, Cancelled)
-"""What must not get lost in a short outage."""
-_RECORDED = {ErrorCode.SUPERSEDED: Reason.SUPERSEDED, ErrorCode.NOT_HOLDER: Reason.NOT_HOLDER}
-_FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
 _BROKEN = Refusal(ErrorCode.UNAVAILABLE, "the gateway failed at this, which is its own fault: try again")
 
 
@@ -65,31 +37,20 @@ class Inbound:
     def __init__(
         self,
         identity: str,
-        clock: Clock,
-        agents: Agents,
-        access: Access,
         presence: Presence,
         acting: Acting,
-        holdings: Holdings,
+        attempts: Attempts,
         returning: Returning,
-        writes: Writes,
-        events: Events,
         tasks: Tasks,
         metrics: Metrics,
     ) -> None:
         self._identity = identity
-        self._clock = clock
-        self._agents = agents
-        self._access = access
         self._presence = presence
         self._acting = acting
-        self._holdings = holdings
+        self._attempts = attempts
         self._returning = returning
-        self._writes = writes
-        self._events = events
         self._tasks = tasks
         self._metrics = metrics
-        self._locks = KeyedLocks()
         self.others: dict[type[Action], Other] = {}
         """Who carries out the actions that are not about one attempt or the whole session, by their class."""
 
@@ -101,8 +62,8 @@ class Inbound:
             self._answer(session, error.ref, Refusal(error.code, error.message))
             return
         self._metrics.frames_in.labels(action.action).inc()
-        if session.in_flight.total() >= _IN_FLIGHT:
-            self._answer(session, action.ref, Refusal(ErrorCode.UNAVAILABLE, "too many actions at once: wait for acks"))
+        if session.in_flight.total() >= IN_FLIGHT:
+            self._answer(session, action.ref, TOO_MANY)
             return
         self._start(session, action)
 
@@ -123,7 +84,8 @@ class Inbound:
     async def _carry_out(self, session: Session, action: AnyAction, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Whatever happens, the peer gets an answer."""
         try:
-            await self._in_turn(session, key, work)
+            async with self._acting.turn(who(session), key):
+                await work
         except Exception:
             log.exception("an action was not carried out", action=action.action)
             self._answer(session, action.ref, _BROKEN)
@@ -131,90 +93,20 @@ class Inbound:
             work.close()
             self._acting.leave(session, key)
 
-    async def _in_turn(self, session: Session, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """One after another for one delegation; what concerns the whole session waits for all that came before,
-        on whichever of its sockets."""
-        if key == ALL:
-            for name in self._acting.delegations(session):
-                async with self._locks.hold((*who(session), name)):
-                    continue
-        async with self._locks.hold((*who(session), key)):
-            await work
-
     # --- one attempt -------------------------------------------------------------------------------------------
 
     async def _act(self, session: Session, action: OnAttempt) -> None:
-        asker = Asker(session.agent.name, session.session_id, self._identity)
-        seen: list[Json] = []
-
-        def verdict_on(delegation: Json) -> Verdict:
-            seen[:] = [delegation]
-            if session.fenced:
-                return _FENCED
-            threshold = self.threshold(session.agent, delegation)
-            pending = pending_progress(session, action)
-            return decide(Case(delegation, asker, action, self._clock.now(), threshold, pending))
-
         async def may() -> Refusal | None:
-            return await self._lost_right(session) if await self._presence.holds(session) else _FENCED
+            if not await self._presence.holds(session):
+                return FENCED
+            return await self._attempts.lost_right(session.user, session.agent)
 
-        verdict = self._without_asking(session, action, verdict_on)
-        if verdict is None:
-            ref = Ref(session.agent.namespace, action.name)
-            patient = isinstance(action, _PATIENT)
-            what = action.__class__.__name__
-            with self._acting.writing(session):
-                verdict = await self._writes.settle(ref, what, verdict_on, patient=patient, may=may)
-        self.remember(session, action, verdict)
-        if isinstance(action, Cancelled) and _has_stopped(verdict):
-            self._holdings.answered(session, Ref(session.agent.namespace, action.name), seen[0] if seen else None)
-        self.record(session.agent, session.session_id, action, verdict, seen)
-        self._answer(session, action.ref, verdict)
-
-    def threshold(self, agent: Ref, delegation: Json) -> int:
-        """Seconds without a beat after which it is Stuck."""
-        own = (delegation.get("spec") or {}).get("stuckThresholdSeconds")
-        return int(own or self._agents.times(agent).stuck_threshold)
-
-    def _without_asking(self, session: Session, action: OnAttempt, verdict_on: Decide) -> Verdict | None:
-        """A beat that isn't worth a write isn't worth a read either; most beats are such."""
-        known = self._holdings.get(session.agent.namespace, action.name)
-        if known is None or not isinstance(action, Heartbeat | ProgressMade):
-            return None
-        verdict = verdict_on(known)
-        return verdict if isinstance(verdict, NoChange) else None
-
-    def remember(self, session: Session, action: OnAttempt, verdict: Verdict) -> None:
-        """What a verdict on an action of this session means for the ones that follow."""
-        match verdict:
-            case NoChange(unwritten=progress) if progress is not None:
-                session.unwritten[action.name] = (action.attempt, progress)
-            case Change():
-                session.unwritten.pop(action.name, None)
-                session.offers.pop(action.name, None)
-
-    def record(self, agent: Ref, session_id: str, action: OnAttempt, verdict: Verdict, seen: Sequence[Json]) -> None:
-        """Say on the delegation that an action of a session was refused, where people should know (D10)."""
-        if not isinstance(verdict, Refusal):
-            return
-        reason = _RECORDED.get(verdict.code)
-        if reason and seen and not isinstance(action, Accept):
-            who = f"session {session_id} of agent {agent.name}"
-            note = f"{action.__class__.__name__} of attempt {action.attempt} by {who} was refused: {verdict.message}"
-            self._events.warn(seen[0], reason, "Reply", note)
-
-    async def _lost_right(self, session: Session) -> Refusal | None:
-        """Asked before each write: the right to attach is looked at again, not only at each review (DESIGN section 7).
-        Raises KubeError."""
-        seen = await self._agents.find(session.agent)
-        if await self._access.may_attach(session.user, session.agent, seen.owners if seen else ()):
-            return None
-        sentence = f"{session.user.name} may not act as agent {session.agent} any more: stop"
-        return Refusal(ErrorCode.FORBIDDEN, sentence)
+        speaker = Speaker(session.agent, session.session_id, self._identity, session, may)
+        self._answer(session, action.ref, (await self._attempts.act(speaker, action)).verdict)
 
     async def _not_now(self, session: Session) -> Refusal | None:
         try:
-            return await self._lost_right(session)
+            return await self._attempts.lost_right(session.user, session.agent)
         except KubeError as error:
             return refusal_of(error)
 
@@ -244,13 +136,3 @@ class Inbound:
             session.say(Error(ref=ref, code=verdict.code, message=verdict.message))
         else:
             session.say(Ack(ref=ref))
-
-
-def _has_stopped(verdict: Verdict) -> bool:
-    return not isinstance(verdict, Refusal) or verdict.code == ErrorCode.NOT_FOUND
-
-
-def pending_progress(session: Session, action: OnAttempt) -> Any:
-    """Progress on this attempt that was acknowledged, but not yet written."""
-    attempt, progress = session.unwritten.get(action.name, (0, None))
-    return progress if attempt == action.attempt else None

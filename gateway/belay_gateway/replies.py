@@ -2,42 +2,29 @@
 socket, on whichever gateway; and the goodbye that somebody says for it (D10, D12, C7).
 """
 
+import asyncio
 from dataclasses import dataclass
-from typing import Final
 
 from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.frames import Complete, ErrorCode, Fail, Heartbeat, OnAttempt, ProgressMade
+from belay_api.frames import ErrorCode, OnAttempt
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_api.times import to_wire
-from belay_api.transitions import Phase
 from belay_gateway.access import Access
 from belay_gateway.acting import Acting
 from belay_gateway.agents import Agents
+from belay_gateway.attempts import FENCED, IN_FLIGHT, TOO_MANY, Attempts, Outcome, Speaker
 from belay_gateway.auth import User
-from belay_gateway.inbound import Inbound, pending_progress
-from belay_gateway.objects import phase_in
 from belay_gateway.refused import Refused
+from belay_gateway.rows import Lease, lease_of, said_goodbye
 from belay_gateway.sockets import Session, Sockets
-from belay_gateway.verdicts import Asker, Case, Refusal, Verdict, decide
-from belay_gateway.writes import Writes
-from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Json, Kube
+from belay_gateway.tasks import Tasks
+from belay_gateway.verdicts import Refusal
+from belay_kube.client import SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
 
 _CONFLICTS = 8
-_BEATS: Final = (Heartbeat, ProgressMade)
-_PATIENT: Final = (Complete, Fail)
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A session as its row has it: `token` is the epoch of its lease, `gateway` the process that has its socket."""
-
-    agent: Ref
-    session_id: str
-    token: str
-    gateway: str
 
 
 @dataclass(frozen=True)
@@ -50,63 +37,61 @@ class Replies:
     agents: Agents
     sockets: Sockets
     acting: Acting
-    writes: Writes
-    inbound: Inbound
+    attempts: Attempts
+    tasks: Tasks
+    gateway: str
 
     async def act(self, caller: User, agent: Ref, session_id: str, action: OnAttempt) -> Json:
-        """Carry out an action on one attempt; returns the delegation after it. Raises Refused, KubeError."""
-        attached = await self._attached(caller, agent, session_id)
-        here = self._here(attached)
-        if here:
-            self.acting.enter(here, action.name)
-        try:
-            await self._settle(attached, here, action)
-        finally:
-            if here:
-                self.acting.leave(here, action.name)
-        return await self.kube.get(DELEGATIONS, agent.namespace, action.name)
-
-    async def _settle(self, attached: Attached, here: Session | None, action: OnAttempt) -> None:
-        asker = Asker(attached.agent.name, attached.session_id, attached.gateway)
-        seen: list[Json] = []
-
-        def verdict_on(delegation: Json) -> Verdict:
-            seen[:] = [delegation]
-            if not here and isinstance(action, _BEATS) and phase_in(delegation) == Phase.DISPATCHED:
-                # The gateway with the socket would take the offer back from the very session that beats.
-                return Refusal(ErrorCode.NOT_HOLDER, "not accepted yet: accept it on the session's socket first")
-            threshold = self.inbound.threshold(attached.agent, delegation)
-            return decide(
-                Case(
-                    delegation,
-                    asker,
-                    action,
-                    self.clock.now(),
-                    threshold,
-                    pending_progress(here, action) if here else None,
-                )
-            )
-
-        ref = Ref(attached.agent.namespace, action.name)
-        patient, what = isinstance(action, _PATIENT), action.__class__.__name__
-        verdict = await self.writes.settle(ref, what, verdict_on, patient=patient, may=lambda: self._still(attached))
-        if here:
-            self.inbound.remember(here, action, verdict)
-        if isinstance(verdict, Refusal):
-            self.inbound.record(attached.agent, attached.session_id, action, verdict, seen)
-            raise Refused(verdict.code, verdict.message)
-
-    async def _attached(self, caller: User, agent: Ref, session_id: str) -> Attached:
-        """The session, if it is the caller's and has a socket. Raises Refused, KubeError."""
+        """Carry out an action on one attempt; returns the delegation it was decided on or, after a write, as it was
+        written, which is the holder's own. Raises Refused, KubeError."""
         await self.check_agent(caller, agent)
+        speaker = self._here(caller, agent, session_id) or await self._elsewhere(caller, agent, session_id)
+        here = speaker.here
+        if here:
+            if here.in_flight.total() >= IN_FLIGHT:
+                raise Refused(TOO_MANY.code, TOO_MANY.message)
+            self.acting.enter(here, action.name)
+        # In a task of its own: it outlives a caller who hangs up, and a new socket of the session waits for it (P5).
+        work = self.tasks.spawn(self._in_turn(speaker, action), f"{action.__class__.__name__} by HTTP")
+        outcome = await asyncio.shield(work)
+        if isinstance(outcome.verdict, Refusal):
+            raise Refused(outcome.verdict.code, outcome.verdict.message)
+        if outcome.delegation is None:
+            raise Refused(ErrorCode.NOT_FOUND, f"there is no delegation {action.name} (any more): stop working on it")
+        return outcome.delegation
+
+    async def _in_turn(self, speaker: Speaker, action: OnAttempt) -> Outcome:
+        try:
+            async with self.acting.turn(speaker.who, action.name):
+                return await self.attempts.act(speaker, action)
+        finally:
+            if speaker.here:
+                self.acting.leave(speaker.here, action.name)
+
+    def _here(self, caller: User, agent: Ref, session_id: str) -> Speaker | None:
+        """The session, if its socket is here and is the one that counts. Raises Refused if it is another user's."""
+        here = self.sockets.session(agent, session_id)
+        if here is None or here.fenced:
+            return None
+        _check_own(caller, agent, session_id, here.user.name)
+        return self._speaker(caller, agent, session_id, here.token, self.gateway, here)
+
+    async def _elsewhere(self, caller: User, agent: Ref, session_id: str) -> Speaker:
+        """The session, as its row says that it has a socket. Raises Refused, KubeError."""
         status = ((await self._row(agent, session_id)) or {}).get("status") or {}
-        if status.get("user") not in (None, caller.name):
-            sentence = f"session {session_id} of agent {agent} is another user's: act as the one who attached it"
-            raise Refused(ErrorCode.FORBIDDEN, sentence)
-        if status.get("phase") != SubscriptionPhase.LIVE:
-            sentence = f"session {session_id} of agent {agent} has no socket: attach it at /cable first"
-            raise Refused(ErrorCode.NOT_HOLDER, sentence)
-        return Attached(agent, session_id, status["token"], status.get("holderIdentity") or "")
+        _check_own(caller, agent, session_id, status.get("user"))
+        if refused := no_socket(status, agent, session_id):
+            raise Refused(refused.code, refused.message)
+        return self._speaker(caller, agent, session_id, status["token"], status.get("holderIdentity") or "", None)
+
+    def _speaker(
+        self, caller: User, agent: Ref, session_id: str, token: str, gateway: str, here: Session | None
+    ) -> Speaker:
+        async def may() -> Refusal | None:
+            row = await self._row(agent, session_id)
+            return no_longer(row, token) or await self.attempts.lost_right(caller, agent)
+
+        return Speaker(agent, session_id, gateway, here, may)
 
     async def check_agent(self, caller: User, agent: Ref) -> None:
         """See that the caller may speak as this agent: its owner, or `attach`. Raises Refused, KubeError."""
@@ -116,17 +101,6 @@ class Replies:
             raise Refused(ErrorCode.FORBIDDEN, sentence)
         if seen is None:
             raise Refused(ErrorCode.NOT_FOUND, f"agent {agent} doesn't exist: create it with kubectl apply")
-
-    async def _still(self, attached: Attached) -> Refusal | None:
-        """Asked before each write: nobody took the session over since."""
-        row = await self._row(attached.agent, attached.session_id)
-        if ((row or {}).get("status") or {}).get("token") == attached.token:
-            return None
-        return Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
-
-    def _here(self, attached: Attached) -> Session | None:
-        session = self.sockets.session(attached.agent, attached.session_id)
-        return session if session and session.token == attached.token else None
 
     async def _row(self, agent: Ref, session_id: str) -> Json | None:
         try:
@@ -177,3 +151,33 @@ def farewell(row: Json, at: str) -> Json | None:
         "reason": SubscriptionReason.GOODBYE,
         "disconnectedTime": lost or at,
     }
+
+
+def no_socket(status: Json, agent: Ref, session_id: str) -> Refusal | None:
+    """Why a session whose row has this status may say nothing by HTTP. Pure."""
+    if status.get("phase") == SubscriptionPhase.LIVE:
+        return None
+    if status.get("reason") == SubscriptionReason.GATEWAY_SHUTDOWN:
+        sentence = f"session {session_id} of agent {agent} was sent to another gateway: try again once it is attached"
+        return Refusal(ErrorCode.UNAVAILABLE, sentence)
+    sentence = f"session {session_id} of agent {agent} has no socket: attach it at /cable first"
+    return Refusal(ErrorCode.NOT_HOLDER, sentence)
+
+
+def no_longer(row: Json | None, token: str) -> Refusal | None:
+    """Why the session of this epoch may write nothing more, if it may not: it was taken over, said goodbye, or was
+    given up. A socket that was merely lost takes nothing back. Pure."""
+    match lease_of(row, token):
+        case Lease.HELD:
+            return None
+        case Lease.TAKEN:
+            return FENCED
+    status = (row or {}).get("status") or {}
+    ended = status.get("phase") != SubscriptionPhase.DISCONNECTED or said_goodbye(row, token)
+    return Refusal(ErrorCode.NOT_HOLDER, "the session has ended: attach it at /cable first") if ended else None
+
+
+def _check_own(caller: User, agent: Ref, session_id: str, user: str | None) -> None:
+    if user not in (None, caller.name):
+        sentence = f"session {session_id} of agent {agent} is another user's: act as the one who attached it"
+        raise Refused(ErrorCode.FORBIDDEN, sentence)

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from belay_api.frames import ErrorCode
 from belay_api.names import Ref
 from belay_gateway.hints import Hints
@@ -11,7 +13,19 @@ from belay_gateway.metrics import Metrics
 from belay_gateway.verdicts import Change, Refusal, Verdict
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound, Permanent, Temporary, TooLarge
+from belay_kube.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    KubeError,
+    NotFound,
+    Permanent,
+    Temporary,
+    TooLarge,
+    lacks_right,
+)
+
+log = structlog.get_logger(__name__)
 
 Decide = Callable[[Json], Verdict]
 May = Callable[[], Awaitable[Refusal | None]]
@@ -21,6 +35,15 @@ Wrote = Callable[[Json], Any]
 _CONFLICTS = 8
 _PAUSE_SECONDS = 0.5
 _PAUSES = 5
+
+
+@dataclass(frozen=True)
+class _Task:
+    ref: Ref
+    what: str
+    decide: Decide
+    may: May | None
+    wrote: Wrote
 
 
 class Writes:
@@ -42,18 +65,20 @@ class Writes:
         patient: bool = False,
         live: bool = False,
         may: May | None = None,
+        wrote: Wrote = lambda _: None,
     ) -> Verdict:
         """Carry `decide` out; what it says about the latest state counts. `patient` waits out a short outage, `live`
         reads in any case.
 
         Returns a Refusal, not an error, for everything the API server may answer.
         """
+        task = _Task(ref, what, decide, may, wrote)
         failures = conflicts = 0
         while True:
             try:
-                tried = None if live else await self._on_a_hint(ref, what, decide, may)
+                tried = None if live else await self._on_a_hint(task)
                 live = True
-                return tried or await self._once(ref, what, decide, may)
+                return tried or await self._once(task)
             except Conflict:
                 conflicts += 1
                 self._metrics.conflicts.labels("delegations").inc()
@@ -67,29 +92,31 @@ class Writes:
             except KubeError as error:
                 return refusal_of(error)
 
-    async def _on_a_hint(self, ref: Ref, what: str, decide: Decide, may: May | None) -> Verdict | None:
+    async def _on_a_hint(self, task: _Task) -> Verdict | None:
         """The write, if what was seen last still stands; else nothing has happened."""
-        hint = self._hints.newest(ref)
-        verdict = decide(hint) if hint else None
+        hint = self._hints.newest(task.ref)
+        verdict = task.decide(hint) if hint else None
         if hint is None or not isinstance(verdict, Change):
             return None
         try:
-            return await self._write(hint, verdict, what, may)
+            return await self._write(hint, verdict, task)
         except (Conflict, Permanent):
             self._metrics.hints.labels("stale").inc()
-            self._hints.forget(ref)
+            self._hints.forget(task.ref)
             return None
 
-    async def _once(self, ref: Ref, what: str, decide: Decide, may: May | None) -> Verdict:
-        delegation = await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-        verdict = decide(delegation)
-        return await self._write(delegation, verdict, what, may) if isinstance(verdict, Change) else verdict
+    async def _once(self, task: _Task) -> Verdict:
+        delegation = await self._kube.get(DELEGATIONS, task.ref.namespace, task.ref.name)
+        verdict = task.decide(delegation)
+        return await self._write(delegation, verdict, task) if isinstance(verdict, Change) else verdict
 
-    async def _write(self, delegation: Json, change: Change, what: str, may: May | None) -> Verdict:
-        if may and (refused := await may()):
+    async def _write(self, delegation: Json, change: Change, task: _Task) -> Verdict:
+        if task.may and (refused := await task.may()):
             return refused
-        self._hints.wrote(await self._kube.patch_status(DELEGATIONS, delegation, change.status))
-        self._metrics.writes.labels(what).inc()
+        written = await self._kube.patch_status(DELEGATIONS, delegation, change.status)
+        self._hints.wrote(written)
+        task.wrote(written)
+        self._metrics.writes.labels(task.what).inc()
         return change
 
 
@@ -100,9 +127,14 @@ def refusal_of(error: KubeError) -> Refusal:
             return Refusal(ErrorCode.NOT_FOUND, "there is no such delegation (any more): stop working on it")
         case TooLarge():
             return Refusal(ErrorCode.TOO_LARGE, "too large to be stored: reply with a uri instead")
-        case Forbidden():
-            return Refusal(ErrorCode.FORBIDDEN, f"the gateway may not write this: {error.message}"[:500])
+        case Forbidden() if not lacks_right(error):
+            return Refusal(ErrorCode.FORBIDDEN, f"this may not be written: {error.said}"[:500])
         case Invalid():
-            return Refusal(ErrorCode.INVALID, error.message[:500])
+            return Refusal(ErrorCode.INVALID, error.said[:500])
+        case Temporary():
+            said = f": {error.said}" if error.said else ""
+            return Refusal(ErrorCode.UNAVAILABLE, f"the API server can't be reached, try again{said}"[:500])
         case _:
-            return Refusal(ErrorCode.UNAVAILABLE, f"the API server can't be reached, try again: {error.message}"[:500])
+            # Its own rights or credentials: neither the peer's fault nor anything to tell it of.
+            log.error("the API server refused the gateway", error=error.message[:300])
+            return Refusal(ErrorCode.UNAVAILABLE, "the gateway can't do this just now: try again, or tell who runs it")

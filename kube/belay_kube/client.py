@@ -21,7 +21,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 
 from belay_api.meta import GROUP, VERSION
-from belay_kube.errors import KubeError, Permanent, Unreachable, from_status
+from belay_kube.errors import Invalid, KubeError, Permanent, Unreachable, from_status
 
 Json = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -42,10 +42,17 @@ class Collection:
     plural: str
 
     def url(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The path of a collection or an object."""
-        parts = [self.prefix, *(("namespaces", namespace) if namespace else ()), self.plural]
+        """The path of a collection or an object. Raises Invalid for a name that would lead elsewhere."""
+        parts = [*(("namespaces", namespace) if namespace else ()), self.plural]
         parts += [part for part in (name, subresource) if part]
-        return "/" + "/".join(quote(part, safe="/") for part in parts)
+        return "/".join(("", self.prefix, *map(_segment, parts)))
+
+
+def _segment(part: str) -> str:
+    """One step of a path: a name is never more than one, whatever is in it."""
+    if part in (".", ".."):
+        raise Invalid(f"{part!r} is not the name of an object or a namespace: `kubectl get` lists them")
+    return quote(part, safe="")
 
 
 def belay(plural: str) -> Collection:

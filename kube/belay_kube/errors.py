@@ -4,7 +4,8 @@ KubeError
  ├── Temporary            try again, after `delay` seconds when given
  │    ├── Unreachable     no connection, broken off, timed out, 5xx
  │    ├── Throttled       429
- │    └── Conflict        409: somebody wrote first; read again and decide again
+ │    ├── Conflict        409: somebody wrote first; read again and decide again
+ │    └── Unreviewed      no answer on who somebody is, or what they may do
  └── Permanent            the same request will never succeed
       ├── NotFound        404
       ├── AlreadyExists   409 on a create
@@ -21,13 +22,18 @@ _TOO_LARGE_TEXTS = ("request is too large", "too large", "Too long: may not be m
 
 
 class KubeError(Exception):
-    """Any answer but success; `message` says what was asked, of which object, and what the server said."""
+    """Any answer but success; `message` says what was asked, of which object, and what the server said.
 
-    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+    `said` is fit for others than who runs this process: the server's own words or ours, without what was asked of which
+    address; empty when there are none.
+    """
+
+    def __init__(self, message: str, status: int = 0, reason: str = "", said: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.reason = reason
+        self.said = said
 
 
 class Temporary(KubeError):
@@ -46,6 +52,17 @@ class Throttled(Temporary):
 
 class Conflict(Temporary):
     """409: the object changed since it was read."""
+
+
+class Unreviewed(Temporary):
+    """A TokenReview or SubjectAccessReview failed, in whichever way: that is nothing the one reviewed can mend."""
+
+    @classmethod
+    def after(cls, error: KubeError) -> "Unreviewed":
+        """What a review that ended so comes to."""
+        failed = cls(error.message, error.status, error.reason, error.said)
+        failed.delay = error.delay if isinstance(error, Temporary) else None
+        return failed
 
 
 class Permanent(KubeError):
@@ -72,6 +89,11 @@ class Forbidden(Permanent):
     """403: RBAC or an admission policy."""
 
 
+def lacks_right(error: KubeError) -> bool:
+    """Whether RBAC refused it to the account of this process; a policy or a quota refuses what was asked for."""
+    return isinstance(error, Forbidden) and ' is forbidden: User "' in error.said
+
+
 class TooLarge(Permanent):
     """Too large for etcd."""
 
@@ -95,7 +117,7 @@ def from_status(status: int, body: dict[str, Any], request: str, retry_after: st
     said = str(body.get("message") or body.get("reason") or f"HTTP {status}")
     reason = str(body.get("reason") or "")
     kind = _kind(status, reason, said)
-    error = kind(f"{request}: {said}", status, reason)
+    error = kind(f"{request}: {said}", status, reason, said)
     if isinstance(error, Temporary) and retry_after and retry_after.isdigit():
         error.delay = float(retry_after)
     return error

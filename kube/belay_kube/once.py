@@ -5,6 +5,8 @@ from belay_kube.client import Collection, Json, Kube
 from belay_kube.errors import AlreadyExists, NotFound, Unreachable
 
 _TRIES = 16
+_PAGE, _PAGES = 25, 4
+"""Objects that bear the label of a key, read to find its latest: there is one, or a few that Failed."""
 
 
 class KeyReused(Exception):
@@ -31,13 +33,25 @@ async def create_once(kube: Kube, collection: Collection, namespace: str, body: 
             return await kube.create(collection, namespace, key.marked(body, number)), True
         except AlreadyExists:
             found = await _read(kube, collection, namespace, key.name(number))
-    raise Unreachable(f"{collection.plural} of one idempotency key change too often just now: try again")
+    sentence = f"{collection.plural} of one idempotency key change too often just now"
+    raise Unreachable(sentence, said=sentence)
 
 
 async def _latest(kube: Kube, collection: Collection, namespace: str, key: Keyed) -> Json | None:
-    """Of those of this key the one with the highest number; whoever else puts on its label changes nothing."""
-    listed = await kube.list(collection, namespace, labelSelector=key.selector())
-    numbers = {key.number(item["metadata"]["name"]): item for item in listed["items"] if key.is_callers(item)}
+    """Of those of this key the one with the highest number; whoever else puts on its label changes nothing.
+
+    Only so many are looked at. Where there are more, the number found may be one that was taken: then the create says
+    so, and the next is tried.
+    """
+    numbers: dict[int, Json] = {}
+    query = {"labelSelector": key.selector(), "limit": str(_PAGE)}
+    for _ in range(_PAGES):
+        listed = await kube.list(collection, namespace, **query)
+        numbers.update({key.number(item["metadata"]["name"]): item for item in listed["items"] if key.is_callers(item)})
+        token = listed["metadata"].get("continue")
+        if not token:
+            break
+        query["continue"] = token
     numbers.pop(0, None)
     return numbers[max(numbers)] if numbers else None
 

@@ -76,6 +76,17 @@ class Reader:
         """Seconds since the server was last heard: an event, a bookmark or a list."""
         return self._clock.monotonic() - self._heard
 
+    def expects(self, made: Json) -> bool:
+        """Count an object that was made just now as told, so that a list without it tells it as deleted.
+
+        Made and gone again while the watch was away it would never be told at all. False if the reader is past its
+        making and doesn't know it: it is gone already.
+        """
+        if self._version is not None and int(self._version) >= int(made["metadata"]["resourceVersion"]):
+            return _key(made) in self._known
+        self._known.setdefault(_key(made), made["metadata"]["resourceVersion"])
+        return True
+
     async def run(self) -> None:
         """Read until cancelled; failures are waited out with growing, jittered pauses."""
         while True:

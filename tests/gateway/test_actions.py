@@ -259,7 +259,7 @@ async def test_P5_write_does_not_outlive_its_token(stage: Stage, gateway: Runnin
     old, text = await _attach(gateway, token, agent, "s1")
     await stage.offered("d", "a")
     await old.act(text, "accept", name="d", attempt=1)
-    held = gateway.gateway.inbound._locks.hold(((stage.namespace, "a"), "s1", "d"))
+    held = gateway.gateway.inbound._acting._locks.hold(((stage.namespace, "a"), "s1", "d"))
     async with held:
         await old.start(text, "complete", name="d", attempt=1, result={"text": "stale"})
         session = gateway.gateway.sockets.session((stage.namespace, "a"), "s1")  # type: ignore[arg-type]
@@ -403,7 +403,7 @@ async def test_D2_writes_need_no_read_of_what_was_just_seen(stage: Stage, gatewa
     """From offer to result: three writes, no read. A refusal, and a write that finds another state, rest on one."""
     token, agent = await _agent(stage)
     peer, text = await _attach(gateway, token, agent, "s1")
-    writes = gateway.gateway.inbound._writes
+    writes = gateway.gateway.attempts.writes
     counted = writes._kube = Counted(writes._kube)  # type: ignore[assignment]
     await stage.offered("d", "a")
     await peer.hears("dispatch", name="d")

@@ -4,13 +4,16 @@ import gzip
 import json
 
 import pytest
+from kubernetes.aio.client import ApiClient, Configuration
 from yarl import URL
 
 from belay_gateway.api.problems import refusing
-from belay_kube.client import Kube
-from belay_kube.clock import FakeClock
-from belay_kube.errors import Forbidden, Gone, KubeError, Unauthorized, Unreachable, from_status
+from belay_gateway.writes import refusal_of
+from belay_kube.client import ACCESS_REVIEWS, DELEGATIONS, TOKEN_REVIEWS, Collection, Kube
+from belay_kube.clock import FakeClock, SystemClock
+from belay_kube.errors import Gone, KubeError, Unauthorized, Unreachable, Unreviewed, from_status
 from gateway.caller import DELEGATE, EVERYTHING, Caller, caller, new
+from gateway.slow import CreateFails
 from gateway.stage import Running, Stage, running
 
 
@@ -86,16 +89,24 @@ async def test_C1_without_a_user_nothing(stage: Stage, gateway: Running, audienc
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+ACCOUNT = "system:serviceaccount:belay:belay-gateway"
+OWN_RIGHT = f'delegations.belay.dev is forbidden: User "{ACCOUNT}" cannot list resource "delegations" at /x'
 ERRORS: dict[str, tuple[KubeError, int, str | None]] = {
     "throttled": (from_status(429, {"message": "slow down"}, "POST /x", "7"), 429, "7"),
     "unreachable": (Unreachable("no connection"), 503, "5"),
     "overloaded": (from_status(503, {"message": "no"}, "GET /x", "30"), 503, "30"),
+    "contended": (Unreachable("things change too often", said="things change too often"), 503, "5"),
     "gone": (Gone("GET /x: too old", 410), 410, None),
-    "forbidden": (Forbidden("POST /x: ValidatingAdmissionPolicy denied: no", 403), 403, None),
+    "forbidden": (from_status(403, {"message": "d is forbidden: a policy denied it"}, "POST /x"), 403, None),
+    "the gateway's own right": (from_status(403, {"message": OWN_RIGHT}, "POST /x"), 503, "5"),
+    "a review that the gateway may not make": (
+        Unreviewed.after(from_status(404, {"message": "no such resource"}, "POST /x")), 503, "5",
+    ),
+    "a review that is throttled": (Unreviewed.after(from_status(429, {}, "POST /x", "7")), 503, "7"),
     "too large": (from_status(500, {"message": "etcdserver: request is too large"}, "POST /x"), 413, None),
     "changed": (from_status(409, {"reason": "Conflict", "message": "changed"}, "PATCH /x"), 409, None),
     "the gateway's own token": (Unauthorized("POST /x: Unauthorized", 401), 503, "5"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("error", "status", "wait"), ERRORS.values(), ids=ERRORS)
@@ -104,7 +115,36 @@ def test_every_answer_of_the_api_server_has_its_status(error: KubeError, status:
     refused = refusing(error)
     assert refused.problem.status == status
     assert refused.headers.get("Retry-After") == wait
-    assert "/x" not in refused.problem.detail
+    detail = refused.problem.detail
+    assert ("/x" in detail, ACCOUNT in detail, detail.count("try again") > 1) == (False, False, False)
+
+
+async def test_no_address_of_the_api_server_is_told() -> None:
+    """Whatever the library says of a connection that it could not make."""
+    configuration = Configuration()
+    configuration.host = "http://127.0.0.1:1"
+    kube = Kube(ApiClient(configuration))
+    with pytest.raises(Unreachable) as caught:
+        await kube.get(DELEGATIONS, "ns", "d")
+    await kube.close()
+    assert "127.0.0.1" in caught.value.message
+    problem = refusing(caught.value).problem
+    assert (problem.status, "127.0.0.1" in problem.detail, "host" in problem.detail) == (503, False, False)
+    assert "127.0.0.1" not in refusal_of(caught.value).message
+
+
+@pytest.mark.parametrize("path", [TOKEN_REVIEWS, ACCESS_REVIEWS], ids=lambda path: path.plural)
+async def test_a_right_that_the_gateway_lacks_is_not_the_callers(
+    stage: Stage, gateway_kube: Kube, path: Collection
+) -> None:
+    """Reviews that the API server refuses to the gateway are told as 503, without its account."""
+    kube = CreateFails(gateway_kube, path, from_status(403, {"message": OWN_RIGHT}, "POST /x"))
+    async with running(kube, SystemClock()) as gateway:  # type: ignore[arg-type]
+        alice = await caller(stage, gateway, "alice", *EVERYTHING, DELEGATE)
+        for answer in (await alice.get("delegations"), await alice.post("delegations", new())):
+            problem = answer.refused(503, "tell who runs it")
+            assert ACCOUNT not in problem["detail"]
+            assert answer.headers["Retry-After"] == "5"
 
 
 def test_what_nobody_thought_of_is_told_as_500_without_its_words() -> None:

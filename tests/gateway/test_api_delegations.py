@@ -7,9 +7,15 @@ import pytest
 
 from accounts import username
 from belay_api.idempotency import keyed
-from belay_kube.client import DELEGATIONS
+from belay_api.meta import API_VERSION, LABEL_IDEMPOTENCY
+from belay_kube.client import DELEGATIONS, Kube
+from belay_kube.clock import SystemClock
+from belay_kube.errors import Unreachable
+from belay_kube.once import create_once
 from gateway.caller import DELEGATE, EVERYTHING, Caller, caller, new
-from gateway.stage import Running, Stage
+from gateway.slow import CreateFails, Lists
+from gateway.stage import Running, Stage, running
+from waiting import eventually
 
 
 @pytest.fixture
@@ -49,6 +55,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "too long in bytes": (new(prompt="é" * 40000), 422, "more than 64 KiB"),
     "an unknown field": (new(prority=1), 422, "body.spec.prority"),
     "a status": ({**new(), "status": {"phase": "Completed"}}, 422, "body.status"),
+    "a priority in words": (new(priority="5"), 422, "body.spec.priority"),
+    "a deadline in seconds": (new(deadline=1999999999), 422, "body.spec.deadline"),
     "no agent": ({"spec": {"task": {"prompt": "x"}}}, 422, "body.spec.agentRef"),
     "a bad label": ({**new(), "metadata": {"labels": {"a b": "c"}}}, 422, "metadata.labels"),
 }
@@ -152,6 +160,50 @@ async def test_D5_a_key_and_a_name(alice: Caller) -> None:
     (await alice.post("delegations", body, Idempotency_Key="k")).refused(422, "leave one of them out")
 
 
+LOST: dict[str, tuple[dict[str, Any], dict[str, str], str, int]] = {
+    "no key": ({}, {}, "use an idempotency key", 201),
+    "a key": ({}, {"Idempotency_Key": "k"}, "the same idempotency key", 200),
+    "a name": ({"metadata": {"name": "mine"}}, {}, "its name can't be taken twice", 409),
+}
+
+
+@pytest.mark.parametrize(("more", "headers", "said", "repeated"), LOST.values(), ids=LOST)
+async def test_D5_a_create_without_an_answer(
+    stage: Stage, gateway_kube: Kube, more: dict[str, Any], headers: dict[str, str], said: str, repeated: int
+) -> None:
+    """It may have been made: who asked is told so, and how to repeat it safely."""
+    broken = Unreachable("POST https://10.0.0.1:6443/x broke off", said="the connection broke off")
+    kube = CreateFails(gateway_kube, DELEGATIONS, broken, after=True)
+    async with running(kube, SystemClock()) as gateway:  # type: ignore[arg-type]
+        alice = await caller(stage, gateway, "alice", *EVERYTHING, DELEGATE)
+        problem = (await alice.post("delegations", {**new(), **more}, **headers)).refused(503, said)
+        assert "10.0.0.1" not in problem["detail"]
+        kube.error = None
+        assert (await alice.post("delegations", {**new(), **more}, **headers)).status == repeated
+
+
+async def test_D5_what_others_label_is_read_in_bounds(stage: Stage, gateway_kube: Kube, alice: Caller) -> None:
+    """Objects that somebody else put under a key's label make no request long, and change nothing."""
+    lists = Lists(gateway_kube, DELEGATIONS)
+    key = keyed(stage.namespace, username(stage.namespace, "alice"), "k", new())
+    await asyncio.gather(*(_labelled(stage, f"a{number:03}", key.stem) for number in range(110)))
+    made, is_new = await create_once(lists, DELEGATIONS, stage.namespace, _body(stage), key)  # type: ignore[arg-type]
+    again, _ = await create_once(lists, DELEGATIONS, stage.namespace, _body(stage), key)  # type: ignore[arg-type]
+    assert (is_new, made["metadata"]["name"], again["metadata"]["uid"]) == (True, key.name(1), made["metadata"]["uid"])
+    assert lists.limits == [25] * 8
+
+
+def _body(stage: Stage) -> dict[str, Any]:
+    spec = {**new()["spec"], "requester": username(stage.namespace, "alice")}
+    return {"apiVersion": API_VERSION, "kind": "Delegation", "spec": spec}
+
+
+async def _labelled(stage: Stage, name: str, stem: str) -> None:
+    meta = {"name": name, "labels": {LABEL_IDEMPOTENCY: stem}}
+    body = {"apiVersion": API_VERSION, "kind": "Delegation", "metadata": meta, **new()}
+    await stage.admin.create(DELEGATIONS, stage.namespace, body)
+
+
 async def test_listing_filters_and_pages(stage: Stage, alice: Caller) -> None:
     """By agent, phase and topic, a page at a time; Pending also is what has no status yet."""
     for number in range(4):
@@ -173,13 +225,45 @@ async def test_listing_filters_and_pages(stage: Stage, alice: Caller) -> None:
     assert rest["items"][0]["kind"] == "Delegation"
 
 
+async def test_lists_leave_out_what_may_be_long(stage: Stage, gateway_kube: Kube, alice: Caller) -> None:
+    """Neither tasks nor results; all the rest is there, and the object itself has both."""
+    await stage.offered("d", "a", topic="t")
+    ended = {"phase": "Completed", "reason": "Completed", "sessionId": "s1", "result": {"text": "long"}}
+    await gateway_kube.patch_status(DELEGATIONS, await stage.work("d"), ended)
+    (item,) = (await alice.get("delegations")).body["items"]
+    assert (item["spec"]["topic"], item["status"]["phase"]) == ("t", "Completed")
+    assert ("task" in item["spec"], "result" in item["status"]) == (False, False)
+    read = (await alice.get("delegations/d")).body
+    assert (read["spec"]["task"]["prompt"], read["status"]["result"]["text"]) == ("do it", "long")
+
+
+async def test_lists_are_read_in_small_parts(stage: Stage, gateway_kube: Kube) -> None:
+    """However large the page: one part, of few objects, is in memory at a time, and few lists are under way at once."""
+    lists = Lists(gateway_kube, DELEGATIONS)
+    async with running(lists, SystemClock()) as gateway:  # type: ignore[arg-type]
+        alice = await caller(stage, gateway, "alice", *EVERYTHING)
+        await asyncio.gather(*(stage.delegation(f"d{number:02}", "a") for number in range(60)))
+        first = (await alice.get("delegations", limit="40")).body
+        assert lists.limits == [25, 15]
+        rest = (await alice.get("delegations", limit="40", **{"continue": first["continue"]})).body
+        names = [item["metadata"]["name"] for item in (*first["items"], *rest["items"])]
+        assert (names, "continue" in rest) == ([f"d{number:02}" for number in range(60)], False)
+        lists.gate.clear()
+        asked = [asyncio.create_task(alice.get("delegations", limit="1")) for _ in range(6)]
+        await eventually(lambda: lists.waiting == 3)
+        assert (await alice.get("delegations/d01")).status == 200
+        assert lists.waiting == 3
+        lists.gate.set()
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+
+
 BAD_QUERIES = {
     "misspelt": {"phse": "Failed"},
     "no phase": {"phase": "failed"},
     "limit zero": {"limit": "0"},
     "limit with a sign": {"limit": "+5"},
     "limit in words": {"limit": "1_0"},
-    "too large": {"limit": "501"},
+    "too large": {"limit": "101"},
     "no name": {"agent": "a,status.phase=Failed"},
 }
 

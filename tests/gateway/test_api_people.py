@@ -49,7 +49,7 @@ async def test_C3_broadcasts_are_limited(alice: Caller) -> None:
     assert int(refused.headers["Retry-After"]) > 0
 
 
-async def test_C4_decide_in_the_callers_name(stage: Stage, gateway: Running, gateway_kube: Kube, alice: Caller) -> None:
+async def test_decided_in_the_callers_name(stage: Stage, gateway: Running, gateway_kube: Kube, alice: Caller) -> None:
     """The decision carries who took it; it is final; whoever may not patch may not decide."""
     await gateway_kube.create(PERMISSION_REQUESTS, stage.namespace, permission_request("q"))
     nobody = await caller(stage, gateway, "nobody")

@@ -5,11 +5,17 @@ from typing import Any
 import pytest
 
 from accounts import grant, username
+from belay_api.frames import ErrorCode
 from belay_api.meta import GROUP
-from belay_kube.client import EVENTS
+from belay_api.names import Ref
+from belay_gateway.attempts import IN_FLIGHT
+from belay_gateway.replies import no_longer, no_socket
+from belay_kube.client import DELEGATIONS, EVENTS, Kube
+from belay_kube.clock import SystemClock
 from gateway.caller import Caller, caller
 from gateway.peer import Peer, identifier
-from gateway.stage import Running, Stage
+from gateway.slow import AfterWrite, Counted
+from gateway.stage import Running, Stage, running
 from waiting import eventually
 
 ATTACH = {"apiGroups": [GROUP], "resources": ["agents"], "verbs": ["attach"]}
@@ -52,7 +58,7 @@ async def test_D12_reply_without_accept_completes(stage: Stage, alice: Caller) -
     assert not peer.heard("revoked")
 
 
-async def test_D8_a_failure_by_reply(stage: Stage, alice: Caller) -> None:
+async def test_a_failure_by_reply(stage: Stage, alice: Caller) -> None:
     """Given up with a sentence; neither and both are refused."""
     await attached(alice)
     await stage.offered("d", "a")
@@ -124,18 +130,143 @@ async def test_D10_only_a_session_with_a_socket(stage: Stage, gateway: Running, 
     assert (await stage.status("d"))["phase"] == "Dispatched"
 
 
-async def test_D10_through_another_gateway(stage: Stage, alice: Caller, other_gateway: Running) -> None:
-    """The holder's gateway stays the one with the socket; a beat there doesn't take an offer that nobody accepted."""
+async def test_D12_a_reply_through_another_gateway(stage: Stage, alice: Caller, other_gateway: Running) -> None:
+    """It completes what nobody accepted; the others that it was offered to are told so, the one who did it is not."""
+    there = Caller(other_gateway, alice.namespace, alice.token)
+    peer, text = await attached(alice)
+    sibling, _ = await attached(alice, "s2")
+    await stage.offered("d", "a")
+    await peer.hears("dispatch", name="d")
+    await sibling.hears("dispatch", name="d")
+    assert (await there.post("delegations/d/reply", of(result={"text": "x"}))).status == 200
+    status = await stage.status("d")
+    assert (status["phase"], status["sessionId"], status["gateway"]) == ("Completed", "s1", alice.gateway.identity)
+    await sibling.hears("revoked", name="d")
+    await peer.act(text, "heartbeat", name="d", attempt=1)
+    assert not peer.heard("revoked")
+
+
+async def test_D10_beats_through_another_gateway(stage: Stage, alice: Caller, other_gateway: Running) -> None:
+    """A beat accepts; the holder's gateway stays the one with the socket, which takes nothing back."""
+    there = Caller(other_gateway, alice.namespace, alice.token)
+    peer, text = await attached(alice)
+    sibling, _ = await attached(alice, "s2")
+    await stage.offered("d", "a")
+    await peer.hears("dispatch", name="d")
+    await sibling.hears("dispatch", name="d")
+    assert (await there.post("delegations/d/heartbeat", of())).status == 200
+    status = await stage.status("d")
+    assert (status["phase"], status["sessionId"], status["gateway"]) == ("InProgress", "s1", alice.gateway.identity)
+    await sibling.hears("revoked", name="d")
+    assert (await peer.act(text, "heartbeat", name="d", attempt=1))["type"] == "ack"
+    assert not peer.heard("revoked")
+
+
+async def test_D10_progress_through_another_gateway(stage: Stage, alice: Caller, other_gateway: Running) -> None:
+    """Each change is written at once: nothing there remembers it for the next write."""
     there = Caller(other_gateway, alice.namespace, alice.token)
     peer, text = await attached(alice)
     await stage.offered("d", "a")
-    await peer.hears("dispatch", name="d")
-    (await there.post("delegations/d/heartbeat", of())).refused(409, "accept it on the session's socket")
     assert (await peer.act(text, "accept", name="d", attempt=1))["type"] == "ack"
-    assert (await there.post("delegations/d/heartbeat", of())).status == 200
-    assert (await stage.status("d"))["gateway"] == alice.gateway.identity
+    for percent in (10, 99):
+        answer = await there.post("delegations/d/progress", of(progress={"percent": percent}))
+        assert (answer.status, answer.body["status"]["progress"]) == (200, {"percent": percent}), answer
+        assert (await stage.status("d"))["progress"] == {"percent": percent}
     assert (await there.post("delegations/d/reply", of(result={"text": "x"}))).status == 200
-    assert (await stage.status("d"))["phase"] == "Completed"
+    assert (await stage.status("d"))["progress"] == {"percent": 99}
+
+
+async def test_D10_progress_here_is_kept_for_the_next_write(stage: Stage, alice: Caller) -> None:
+    """What comes too soon after a write goes with the result."""
+    peer, text = await attached(alice)
+    await stage.offered("d", "a")
+    assert (await peer.act(text, "accept", name="d", attempt=1))["type"] == "ack"
+    for percent in (10, 99):
+        assert (await alice.post("delegations/d/progress", of(progress={"percent": percent}))).status == 200
+    assert (await stage.status("d"))["progress"] == {"percent": 10}
+    assert (await alice.post("delegations/d/reply", of(result={"text": "x"}))).status == 200
+    assert (await stage.status("d"))["progress"] == {"percent": 99}
+
+
+async def test_D11_a_reply_whose_delegation_vanishes_at_once(stage: Stage, gateway: Running, alice: Caller) -> None:
+    """What was written is answered, though there is nothing left to be read."""
+    await attached(alice)
+    await stage.offered("d", "a")
+    writes = gateway.gateway.attempts.writes
+    gone = AfterWrite(writes._kube, lambda: stage.admin.delete(DELEGATIONS, stage.namespace, "d"))
+    writes._kube = gone  # type: ignore[assignment]
+    answer = await alice.post("delegations/d/reply", of(result={"text": "x"}))
+    assert (answer.status, answer.body["status"]["phase"]) == (200, "Completed"), answer
+    assert (answer.body["kind"], "managedFields" in answer.body["metadata"]) == ("Delegation", False)
+
+
+async def test_D10_a_beat_that_is_not_due_reads_nothing(stage: Stage, gateway_kube: Kube) -> None:
+    """As on the socket: what this gateway knows is enough to answer it."""
+    counted = Counted(gateway_kube)
+    async with running(counted, SystemClock()) as gateway:  # type: ignore[arg-type]
+        await stage.agent("a", "alice")
+        alice = await caller(stage, gateway, "alice")
+        await attached(alice)
+        await stage.offered("d", "a")
+        assert (await alice.post("delegations/d/heartbeat", of())).status == 200
+        await eventually(lambda: gateway.gateway.holdings.get(stage.namespace, "d"))
+        before = counted.reads
+        answer = await alice.post("delegations/d/heartbeat", of())
+        assert (answer.status, answer.body["kind"], counted.reads) == (200, "Delegation", before), answer
+
+
+async def test_C8_too_many_at_once(stage: Stage, gateway: Running, alice: Caller) -> None:
+    """A session has no more under way by HTTP than it may on its socket."""
+    await attached(alice)
+    await stage.offered("d", "a")
+    session = gateway.gateway.sockets.session(Ref(stage.namespace, "a"), "s1")
+    assert session
+    session.in_flight["other"] = IN_FLIGHT
+    (await alice.post("delegations/d/heartbeat", of())).refused(503, "too many actions at once")
+    del session.in_flight["other"]
+    assert (await alice.post("delegations/d/heartbeat", of())).status == 200
+
+
+AGENT = Ref("ns", "a")
+NO_SOCKET: dict[str, tuple[dict[str, str], ErrorCode | None]] = {
+    "live": ({"phase": "Live"}, None),
+    "no row": ({}, ErrorCode.NOT_HOLDER),
+    "lost": ({"phase": "Disconnected", "reason": "ConnectionLost"}, ErrorCode.NOT_HOLDER),
+    "goodbye": ({"phase": "Disconnected", "reason": "Goodbye"}, ErrorCode.NOT_HOLDER),
+    "sent away": ({"phase": "Disconnected", "reason": "GatewayShutdown"}, ErrorCode.UNAVAILABLE),
+    "given up": ({"phase": "Expired", "reason": "Stale"}, ErrorCode.NOT_HOLDER),
+}
+
+
+@pytest.mark.parametrize(("status", "code"), NO_SOCKET.values(), ids=NO_SOCKET)
+def test_D10_who_may_speak_by_http(status: dict[str, str], code: ErrorCode | None) -> None:
+    """A session with a socket; one that is on its way from a gateway that ends may try again."""
+    refused = no_socket(status, AGENT, "s1")
+    assert (refused.code if refused else None) == code
+
+
+NO_LONGER: dict[str, tuple[dict[str, str] | None, ErrorCode | None]] = {
+    "live": ({"phase": "Live", "token": "t"}, None),
+    "its socket was lost": ({"phase": "Disconnected", "reason": "Closed", "token": "t"}, None),
+    "taken over": ({"phase": "Live", "token": "other"}, ErrorCode.SUPERSEDED),
+    "goodbye": ({"phase": "Disconnected", "reason": "Goodbye", "token": "t"}, ErrorCode.NOT_HOLDER),
+    "given up": ({"phase": "Expired", "reason": "Stale", "token": "t"}, ErrorCode.NOT_HOLDER),
+    "deleted": (None, ErrorCode.NOT_HOLDER),
+}
+
+
+@pytest.mark.parametrize(("status", "code"), NO_LONGER.values(), ids=NO_LONGER)
+def test_D10_who_may_still_write(status: dict[str, str] | None, code: ErrorCode | None) -> None:
+    """A write outlives the socket, but neither the epoch nor the session."""
+    refused = no_longer({"status": status} if status else None, "t")
+    assert (refused.code if refused else None) == code
+
+
+@pytest.mark.parametrize("attempt", ["1", 1.5, True, None])
+async def test_D10_an_attempt_is_a_number(alice: Caller, attempt: object) -> None:
+    """As the document says; nothing is taken for one."""
+    body = {"agent": "a", "sessionId": "s1", "attempt": attempt}
+    (await alice.post("delegations/d/heartbeat", body)).refused(422, "body.attempt")
 
 
 async def test_D6_a_result_that_is_too_large(stage: Stage, alice: Caller) -> None:

@@ -15,7 +15,7 @@ from belay_gateway.access import owns
 from belay_gateway.auth import Authenticator, Bearer, User, bearer_of
 from belay_kube.client import AGENTS, Kube
 from belay_kube.clock import FakeClock
-from belay_kube.errors import Unreachable
+from belay_kube.errors import Unreachable, Unreviewed
 from gateway.stage import Running, Stage
 from waiting import eventually
 
@@ -106,7 +106,7 @@ async def test_C1_failures_are_not_kept() -> None:
     reviews = Reviews()
     reviews.failing = True
     authenticator = _authenticator(reviews, FakeClock())
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreviewed):
         await authenticator.user(Bearer("t"))
     reviews.failing = False
     assert await authenticator.user(Bearer("t"))

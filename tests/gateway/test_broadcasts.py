@@ -1,5 +1,7 @@
 """Broadcasts over real sockets on two gateways, a real API server and a real nats-server."""
 
+import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ from belay_api.frames import Broadcast, ErrorCode
 from belay_api.meta import GROUP
 from belay_api.names import Ref
 from belay_gateway.auth import User
+from belay_gateway.backlog import MAX_BACKLOG_BYTES
 from belay_gateway.carried import MAX_CARRIED_BYTES, Carried, pack, subject_of
 from belay_gateway.refused import Refused
 from belay_gateway.settings import Settings
@@ -259,7 +262,59 @@ async def test_C8_unfit_bodies_are_refused(body: Any, stage: Stage, gateway: Run
     refused = await refusal(gateway.gateway.broadcasts.to_agent(crowd.agent, SENDER, body))
     expected = "too_large" if isinstance(body, str) and len(body) > 1 else "invalid"
     assert (refused.code, refused.message[:5]) == (expected, "body:")
-    assert not crowd.sessions[0].heard("broadcast")
+    await crowd.hear(crowd.sessions[:1], await gateway.gateway.broadcasts.to_agent(crowd.agent, SENDER, {"a": None}))
+    assert len(crowd.sessions[0].heard("broadcast")) == 1
+
+
+async def test_C3_fault_17_nobody_is_told_when_too_much_waits(stage: Stage, pair: tuple[Running, Running]) -> None:
+    """The gateway that has no room refuses, and drops what comes over the bus; with room again all goes on."""
+    crowd = Crowd(stage)
+    await crowd.gather(*pair)
+    full, other = (each.gateway for each in pair)
+    full.broadcasts._backlog.add(MAX_BACKLOG_BYTES)
+    refused = await refusal(full.broadcasts.to_agent(crowd.agent, SENDER, ANY))
+    assert (refused.code, "nobody was told" in refused.message) == ("unavailable", True)
+    sent = await other.broadcasts.to_agent(crowd.agent, SENDER, ANY)
+    await crowd.hear(crowd.sessions[2:], sent)
+    await eventually(lambda: full.metrics.bus_messages.labels("no_room")._value.get() == 1)
+    full.broadcasts._backlog.add(-MAX_BACKLOG_BYTES)
+    await crowd.hear(crowd.sessions, await other.broadcasts.to_agent(crowd.agent, SENDER, ANY))
+    assert [len(peer.heard("broadcast")) for peer in crowd.sessions] == [1, 1, 2, 2]
+    await eventually(lambda: full.broadcasts._backlog.bytes == 0)
+
+
+async def test_C3_bus_that_stops_answering_leaves_it_in_doubt(
+    stage: Stage, pair: tuple[Running, Running], nats: NatsServer
+) -> None:
+    """NATS may have it when its confirmation doesn't come: the refusal says that others may have been told."""
+    crowd = Crowd(stage)
+    await crowd.gather(*pair)
+    nats.signal(signal.SIGSTOP)
+    try:
+        refused = await refusal(pair[0].gateway.broadcasts.to_agent(crowd.agent, SENDER, ANY))
+    finally:
+        nats.signal(signal.SIGCONT)
+    assert (refused.code, "may have been told" in refused.message) == ("unavailable", True), refused.message
+    for peer in crowd.sessions[2:]:
+        await peer.hears("broadcast", body=ANY)
+
+
+async def test_C3_bus_that_talks_nonsense_ends_nothing(stage: Stage, gateway_kube: Kube) -> None:
+    """What listens at the address isn't NATS: it is tried again and again, and everything else goes on."""
+    greeted: list[object] = []
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.append(writer)
+        writer.write(b"INFO []\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, running(gateway_kube, SystemClock(), bus_url=f"nats://127.0.0.1:{port}") as gateway:
+        await eventually(lambda: len(greeted) > 1)
+        assert "is not connected" in str(gateway.gateway.bus.state())
+        assert not gateway.gateway.health.broken.is_set()
 
 
 async def test_C3_bodies_arrive_as_they_were_sent(stage: Stage, pair: tuple[Running, Running]) -> None:
@@ -303,19 +358,23 @@ async def test_C3_two_gateways_without_a_bus_say_what_is_missing(stage: Stage, g
     """One gateway says nothing. A second one is seen by its Lease, told plainly once, and forgotten when it ends."""
     clock = FakeClock()
 
-    async def looks(gateway: Running, other: str | None) -> Any:
+    async def sees(gateway: Running, other: str) -> bool:
         await clock.advance(LOOK_SECONDS)
-        return (other in gateway.gateway.bus._siblings._others) is bool(other)  # type: ignore[attr-defined]
+        return other in gateway.gateway.bus._siblings._others  # type: ignore[attr-defined]
 
     with structlog.testing.capture_logs() as logged:
         async with running(gateway_kube, clock) as one:
             for _ in range(3):
-                await looks(one, None)
+                await clock.advance(LOOK_SECONDS)
             assert one.gateway.bus.state() is None
             async with running(gateway_kube, clock) as two:
-                await eventually(lambda: looks(one, two.identity))
+                await eventually(lambda: sees(one, two.identity))
                 for _ in range(3):
-                    await looks(one, two.identity)
+                    # Renewed between two looks: else it would be taken for gone, and told anew.
+                    before = clock.monotonic()
+                    await clock.advance(LOOK_SECONDS / 2)
+                    await eventually(lambda: two.gateway.leasing._renewed_at > before)  # noqa: B023
+                    await clock.advance(LOOK_SECONDS / 2)
                 said = "two gateways run and bus.url is not set: broadcasts reach only sockets of the gateway they are"
                 assert said in str(one.gateway.bus.state())
                 assert said in (await fetch(f"{one.url}/readyz"))[1]
@@ -326,7 +385,7 @@ async def test_C3_two_gateways_without_a_bus_say_what_is_missing(stage: Stage, g
                 assert [said in line["event"] for line in mine] == [True]
 
             async def forgotten() -> bool:
-                await looks(one, None)
+                await clock.advance(LOOK_SECONDS)
                 return one.gateway.bus.state() is None
 
             await eventually(forgotten)
@@ -369,4 +428,4 @@ def test_missing_extra_is_told() -> None:
         "else: raise SystemExit('not refused')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "BELAY_BUS_URL is set but nats-py isn't installed: pip install 'belay[bus]'" in done.stdout
+    assert "BELAY_BUS_URL is set but nats-py isn't installed: in Belay's checkout, pip install '.[bus]'" in done.stdout

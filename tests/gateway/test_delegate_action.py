@@ -4,9 +4,13 @@ import pytest
 
 from accounts import username
 from belay_api.meta import ANNOTATION_ASKED_BY
+from belay_kube.client import DELEGATIONS, Kube
+from belay_kube.clock import SystemClock
+from belay_kube.errors import Unreachable
 from gateway.caller import DELEGATE, EVERYTHING, Caller, caller
 from gateway.peer import Peer, identifier
-from gateway.stage import Running, Stage
+from gateway.slow import CreateFails
+from gateway.stage import Running, Stage, running
 
 
 @pytest.fixture
@@ -92,3 +96,21 @@ async def test_D13_a_session_needs_the_verb_delegate(stage: Stage, gateway: Runn
     peer, text = await attached(bob)
     answer = await peer.act(text, "delegate", agent="b", prompt="p")
     assert (answer["code"], "lacks the verb delegate on agents/b" in answer["message"]) == ("forbidden", True)
+
+
+async def test_D5_a_delegate_without_an_answer(stage: Stage, gateway_kube: Kube) -> None:
+    """It may have been made: the session is told so, without an address, and with a key it may ask again."""
+    broken = Unreachable("POST https://10.0.0.1:6443/x broke off")
+    kube = CreateFails(gateway_kube, DELEGATIONS, broken, after=True)
+    async with running(kube, SystemClock()) as gateway:  # type: ignore[arg-type]
+        await stage.agent("a", "alice")
+        peer, text = await attached(await caller(stage, gateway, "alice", *EVERYTHING, DELEGATE))
+        told = await peer.act(text, "delegate", agent="b", prompt="p")
+        assert (told["code"], "may have been made" in told["message"]) == ("unavailable", True)
+        assert "10.0.0.1" not in told["message"]
+        keyed = await peer.act(text, "delegate", agent="b", prompt="q", idempotency_key="k")
+        assert (keyed["code"], "the same idempotency key" in keyed["message"]) == ("unavailable", True)
+        kube.error = None
+        assert (await peer.act(text, "delegate", agent="b", prompt="q", idempotency_key="k"))["type"] == "ack"
+        made = (await stage.admin.list(DELEGATIONS, stage.namespace))["items"]
+        assert sorted(item["spec"]["task"]["prompt"] for item in made) == ["p", "q"]

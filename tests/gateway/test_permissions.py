@@ -1,21 +1,24 @@
 """Permissions on real sockets: asked through a gateway, decided as with kubectl, told once, replayed when asked."""
 
 import asyncio
-from typing import Any
+import itertools
+from typing import Any, cast
 
 import pytest
 
-from belay_api.names import permission_name
+from belay_api.names import Ref, permission_name
 from belay_api.permissionrequest import MAX_OPEN_PERMISSIONS
-from belay_kube.client import AGENTS, PERMISSION_REQUESTS, Json, Kube
-from belay_kube.clock import SystemClock
+from belay_kube.client import AGENTS, PERMISSION_REQUESTS, Collection, Json, Kube
+from belay_kube.clock import FakeClock, SystemClock
 from belay_kube.errors import Invalid
 from gateway.peer import Frame, Peer, identifier
+from gateway.slow import CountedLists, Gap
 from gateway.stage import Running, Stage, running
 from waiting import eventually
 
 ADMIN = "belay-admin"
 DECISION = "permission_decision"
+QUOTAS = Collection("api/v1", "resourcequotas")
 
 
 class Asking:
@@ -338,6 +341,55 @@ async def test_new_questions_of_an_agent_are_limited(stage: Stage, still_gateway
     assert (await asking.asks("1", input_preview="more"))["type"] == "ack"
 
 
+async def test_C4_of_many_ids_each_decision_is_sent_again(asking: Asking) -> None:
+    """More than are looked up one by one, among others that are not asked for: what each means now."""
+    for n in range(12):
+        name = (await asking.asks(str(n)))["name"]
+        await asking.decide(name)
+        await asking.peer.hears(DECISION, name=name)
+    latest = (await asking.asks("3", input_preview="rm"))["name"]
+    await asking.decide(latest, "Deny")
+    await asking.peer.hears(DECISION, name=latest)
+    wanted = [str(n) for n in range(11)]
+    told = len(asking.decided())
+    assert (await asking.replays(*wanted, "unknown"))["type"] == "ack"
+    again = asking.decided()[told:]
+    assert [heard["request_id"] for heard in again] == wanted
+    assert [heard["name"] for heard in again if heard["behavior"] == "Deny"] == [latest]
+
+
+async def test_who_asks_too_fast_makes_no_lists(stage: Stage, gateway_kube: Kube) -> None:
+    """The limit comes first: what is refused costs the API server next to nothing."""
+    kube = CountedLists(gateway_kube, PERMISSION_REQUESTS)
+    async with running(cast(Kube, kube), FakeClock()) as gateway:
+        asking = await (await one(stage)).attach(gateway)
+        while gateway.gateway.permissions._budgets.take(Ref(stage.namespace, "a")):
+            pass
+        before = kube.lists
+        assert (await asking.asks())["code"] == "rate_limited"
+        assert kube.lists == before
+
+
+async def test_a_question_that_can_not_be_kept_leaves_the_old_one(asking: Asking) -> None:
+    """A quota refuses the new one: the old one of that id is still asked, and can be decided."""
+    stage, count = asking.stage, "count/permissionrequests.belay.dev"
+    old = (await asking.asks(input_preview="ls"))["name"]
+    body = {"metadata": {"name": "q"}, "spec": {"hard": {count: "0"}}}
+    await stage.admin.create(QUOTAS, stage.namespace, body)
+
+    async def enforced() -> bool:
+        return bool((await asking.asks("probe", input_preview=str(next(numbers))))["type"] == "error")
+
+    numbers = itertools.count()
+    await eventually(enforced)
+    answer = await asking.asks(input_preview="cat")
+    assert (answer["code"], "exceeded quota: q" in answer["message"]) == ("forbidden", True), answer
+    assert "delegation" not in answer["message"]
+    assert (await asking.request(old)).get("status") is None
+    await asking.decide(old)
+    await asking.peer.hears(DECISION, name=old)
+
+
 async def test_a_decision_that_was_settled_unseen_is_told(asking: Asking, gateway: Running) -> None:
     """A reader that lost its place finds the request gone from its selection, and reads what was decided."""
     name = (await asking.asks())["name"]
@@ -355,3 +407,29 @@ async def test_a_decision_that_was_settled_unseen_is_told(asking: Asking, gatewa
     decisions.changed(undecided)
     decisions.deleted({"metadata": {**undecided["metadata"], "resourceVersion": "1"}})
     await eventually(lambda: len(asking.decided(name=name)) == 2)
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["asked", "asked again"])
+async def test_C5_fault_10_a_decision_made_while_the_watch_was_away_is_told(
+    stage: Stage, gateway_kube: Kube, anew: bool
+) -> None:
+    """Asked, decided and settled before the watch is back, and the new list doesn't select it: told all the same."""
+    kube = Gap(gateway_kube, PERMISSION_REQUESTS)
+    async with running(gateway_kube, SystemClock()) as other, running(cast(Kube, kube), SystemClock()) as gateway:
+        asking = await one(stage)
+        await eventually(lambda: kube.away)
+        if not anew:
+            await asking.attach(other)
+            await asking.asks()
+            await asking.leave()
+        await asking.attach(gateway)
+        name = (await asking.asks())["name"]
+        await asking.decide(name)
+        await asking.operate(name, phase="Allowed", reason="Decided")
+        assert not asking.decided()
+        kube.back.set()
+        await asking.peer.hears(DECISION, name=name)
+        later = (await asking.asks("later"))["name"]
+        await asking.decide(later)
+        await asking.peer.hears(DECISION, name=later)
+        assert [heard["name"] for heard in asking.decided()] == [name, later]

@@ -159,7 +159,7 @@ async def test_C8_too_many_actions_at_once_are_refused(stage: Stage, gateway: Ru
     """The bound for one session is 64; what was begun goes on."""
     token, agent = await stage.person("alice"), await stage.agent("a", "alice")
     peer, text = await _attach(gateway, token, agent)
-    async with gateway.gateway.inbound._locks.hold((Ref(stage.namespace, "a"), "s1", "d")):
+    async with gateway.gateway.inbound._acting._locks.hold((Ref(stage.namespace, "a"), "s1", "d")):
         for n in range(65):
             await peer.start(text, "heartbeat", name="d", attempt=1, ref=n)
         assert (await peer.hears("error", ref=64))["code"] == "unavailable"

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from belay_dev.controlplane import ControlPlane
 from belay_gateway.auth import Bearer, User
+from belay_gateway.main import longest_end
+from belay_gateway.settings import Settings
 from belay_kube.client import LEASES, Kube
 from belay_kube.clock import FakeClock, SystemClock
 from gateway.peer import dialer, identifier
@@ -98,6 +101,35 @@ async def test_P7_socket_that_comes_in_during_the_end_is_told(stage: Stage, gate
     gate.set()
     frame = await (await dialing).disconnected()
     assert (frame["reason"], frame["reconnect"]) == ("server_restart", True)
+
+
+async def test_P7_peers_are_sent_away_once(stage: Stage, gateway_kube: Kube) -> None:
+    """The program sends them away while it still listens, its end does it again: that waits for the same."""
+    with structlog.testing.capture_logs() as logged:
+        async with running(gateway_kube, SystemClock(), shutdown_seconds=1) as gateway:
+            gateway.gateway.endpoint._empty.clear()  # as with a socket that never closes
+            await gateway.gateway.send_away()
+            await gateway.gateway.send_away()
+            await gateway.stop()
+    assert [line["event"] for line in logged].count("sockets still open at the end") == 1
+
+
+async def test_P7_the_end_has_one_deadline(stage: Stage, gateway_kube: Kube) -> None:
+    """Writes get what the sockets left of it, not the whole time once more."""
+    clock = FakeClock()
+    with structlog.testing.capture_logs() as logged:
+        async with running(gateway_kube, clock, shutdown_seconds=300) as gateway:
+            gateway.gateway.tasks.spawn(asyncio.Event().wait(), "a write that never ends")
+            await gateway.gateway.send_away()
+            await clock.advance(300)
+            await asyncio.wait_for(gateway.stop(), 60)
+    assert [line["count"] for line in logged if line["event"] == "writes still under way at the end"] == [1]
+
+
+def test_P7_the_whole_end_is_shorter_than_kubernetes_waits() -> None:
+    """With the settings' defaults: after 30 seconds it would be killed, and its Lease not released."""
+    assert longest_end(Settings()) - Settings().drain_seconds <= 20
+    assert longest_end(Settings()) < 30
 
 
 async def test_P7_background_work_that_ends_fails_the_probe(stage: Stage, gateway: Running) -> None:

@@ -5,11 +5,15 @@ import pytest
 from accounts import grant
 from belay_api.delegation import Result
 from belay_api.frames import MAX_FRAME_BYTES, Event
-from belay_api.meta import ANNOTATION_ASKED_BY, GROUP
+from belay_api.meta import ANNOTATION_ASKED_BY, API_VERSION, GROUP
 from belay_api.times import to_wire
+from belay_gateway.backlog import Backlog, Shared
+from belay_gateway.fanout import Fanout
 from belay_gateway.topicevents import MAX_EVENT_BYTES, NamespaceTopics, event_of, event_text, stand_of
-from belay_kube.client import AGENTS, DELEGATIONS, Json, Kube
-from belay_kube.clock import SystemClock
+from belay_gateway.topics import IDLE_SECONDS
+from belay_gateway.wire import text_of
+from belay_kube.client import DELEGATIONS, Json, Kube
+from belay_kube.clock import FakeClock, SystemClock
 from gateway.peer import Peer, identifier
 from gateway.stage import Running, Stage
 from waiting import eventually
@@ -107,8 +111,9 @@ async def test_D8_session_that_asked_hears_the_end(room: Room, stage: Stage) -> 
     assert not sibling.heard("event", name=made["name"])
 
 
-async def test_D8_holder_of_the_parent_hears_of_its_children(room: Room, stage: Stage) -> None:
-    """On its own topic, while it holds the parent, and not of other sessions' children."""
+async def test_D8_holder_of_the_parent_hears_of_its_children(room: Room, stage: Stage, gateway_kube: Kube) -> None:
+    """On its own topic, while it holds the parent; not of other sessions' children, nor of a stranger's, who may name
+    any parent but has nothing to say to its holder."""
     boss, asks, own = await room.session("a", "s1")
     other, other_asks, _ = await room.session("a", "s2")
     worker, works, _ = await room.session("b", "w1")
@@ -116,13 +121,19 @@ async def test_D8_holder_of_the_parent_hears_of_its_children(room: Room, stage: 
         await stage.offered(name, "a")
         assert (await peer.act(text, "accept", name=name, attempt=1))["type"] == "ack"
     await boss.hears("event", of=own, name="mine", phase="InProgress")
-    for name, parent in (("child", "mine"), ("stranger", "theirs")):
-        await stage.offered(name, "b", parentRef={"name": parent})
+    alice = f"system:serviceaccount:{stage.namespace}:alice"
+    named = {"strangers": "mallory", "child": alice, "stranger": alice}
+    for name, parent in (("anybodys", "mine"), ("strangers", "mine"), ("child", "mine"), ("stranger", "theirs")):
+        requester = {"requester": named[name]} if name in named else {}
+        spec = {"agentRef": {"name": "b"}, "task": {"prompt": "do it"}, "parentRef": {"name": parent}, **requester}
+        body = {"apiVersion": API_VERSION, "kind": "Delegation", "metadata": {"name": name}, "spec": spec}
+        await gateway_kube.create(DELEGATIONS, stage.namespace, body)
+        await stage.dispatch(name)
         await worker.hears("dispatch", name=name)
         await worker.act(works, "complete", name=name, attempt=1, result={"text": name})
     assert (await boss.hears("event", of=own, name="child", phase="Completed"))["result"] == {"text": "child"}
     await other.hears("event", name="stranger", phase="Completed")
-    assert not boss.heard("event", name="stranger")
+    assert {event["name"] for event in boss.heard("event")} == {"mine", "child"}
     assert not other.heard("event", name="child")
 
 
@@ -141,15 +152,27 @@ async def test_D8_result_that_escapes_to_more_than_a_frame(room: Room, stage: St
     assert f"kubectl get delegation d -n {stage.namespace} -o yaml" in event["message"]
 
 
-async def test_C3_last_listener_ends_the_reader(room: Room, stage: Stage) -> None:
-    """One reader for a namespace, for as long as somebody listens there; deleting the agent doesn't matter to it."""
+async def test_C3_reader_outlives_its_last_listener_for_a_while(stage: Stage, still_gateway: Running) -> None:
+    """One reader for a namespace, whoever comes and goes; a minute after the last it ends, and starts anew."""
+    room = Room(stage, still_gateway)
+    room.token = await stage.person("alice")
+    await grant(stage.admin, stage.namespace, f"system:serviceaccount:{stage.namespace}:alice", "reads", READS)
+    topics = still_gateway.gateway.topics
     ears = [await room.listener("news"), await room.listener("sports")]
-    topics = room.gateway.gateway.topics
-    assert list(topics._watched) == [stage.namespace]
-    await stage.admin.delete(AGENTS, stage.namespace, "a")
+    (first,) = topics._watched.values()
     for ear in ears:
         await ear.ws.close()
-    await eventually(lambda: not topics._watched)
+    await eventually(lambda: first.listeners == 0)
+    await still_gateway.clock.advance(IDLE_SECONDS - 1)  # type: ignore[attr-defined]
+    again = await room.listener("news")
+    await still_gateway.clock.advance(2)  # type: ignore[attr-defined]
+    assert list(topics._watched.values()) == [first]
+    await again.ws.close()
+    await eventually(lambda: first.listeners == 0)
+    await still_gateway.clock.advance(IDLE_SECONDS)  # type: ignore[attr-defined]
+    await eventually(lambda: not topics._watched and first.task.done())
+    await room.listener("news")
+    assert list(topics._watched) == [stage.namespace]
 
 
 # --- pure ----------------------------------------------------------------------------------------------------------
@@ -158,23 +181,29 @@ async def test_C3_last_listener_ends_the_reader(room: Room, stage: Stage) -> Non
 def _work(name: str, *, parent: str | None = None, asked_by: str | None = None, **status: object) -> Json:
     annotations = {ANNOTATION_ASKED_BY: asked_by} if asked_by else {}
     spec: Json = {"agentRef": {"name": "a"}, **({"parentRef": {"name": parent}} if parent else {})}
-    return {"metadata": {"name": name, "annotations": annotations}, "spec": spec, "status": status}
+    metadata = {"name": name, "uid": f"uid-of-{name}", "annotations": annotations}
+    return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _topics() -> NamespaceTopics:
+    return NamespaceTopics("ns", Fanout(Backlog(FakeClock(), 8)))
 
 
 class Ear:
     """Remembers the events of one topic."""
 
     def __init__(self) -> None:
+        self.user = "alice"
         self.heard: list[Event] = []
 
-    def say(self, kind: str, text: str) -> None:
+    def say(self, shared: Shared) -> None:
         """Remember."""
-        self.heard.append(Event.model_validate_json(text))
+        self.heard.append(Event.model_validate_json(shared.text))
 
 
 def test_C3_an_event_is_told_once_to_a_topic_that_it_concerns_twice() -> None:
     """The session that asked for it also holds its parent; a change that says nothing new is not told."""
-    topics, ear = NamespaceTopics("ns"), Ear()
+    topics, ear = _topics(), Ear()
     topics.listeners["session/a/s1"] = {ear}
     topics.changed(_work("parent", phase="InProgress", sessionId="s1"))
     topics.changed(_work("child", parent="parent", asked_by="a/s1", phase="Queued"))
@@ -190,6 +219,26 @@ def test_C3_an_event_is_told_once_to_a_topic_that_it_concerns_twice() -> None:
     assert len(ear.heard) == 1  # nobody holds the parent any more
 
 
+def test_C3_what_has_ended_is_not_kept() -> None:
+    """Told once, whatever changes of it later; its deletion says nothing, and another of its name is news again."""
+    topics, ear = _topics(), Ear()
+    topics.listeners["session/a/s1"] = {ear}
+    topics.changed(_work("old", phase="Completed", sessionId="s1"))
+    topics.synced()
+    for message in ("", "acknowledged"):
+        topics.changed(_work("old", phase="Completed", sessionId="s1", message=message))
+        topics.changed(_work("d", phase="Cancelled", sessionId="s1", message=message))
+    assert (topics._stands, sorted(topics._ended)) == ({}, ["d", "old"])
+    for name in ("d", "old", "never seen"):
+        topics.deleted(_work(name))
+    assert not topics._ended
+    topics.changed(_work("d", phase="InProgress", sessionId="s1"))
+    another = _work("d", phase="Completed", sessionId="s1")
+    another["metadata"]["uid"] = "another"
+    topics.changed(another)
+    assert [event.phase for event in ear.heard] == ["Cancelled", "InProgress", "Completed"]
+
+
 @pytest.mark.parametrize("filler", ["x", "\x01", "\u00e9", "\U0001f600", "\ud800"], ids=ascii)
 def test_D8_every_event_fits_in_a_frame(filler: str) -> None:
     """However its text is escaped, beside the longest identifier; and what fits is not cut."""
@@ -199,7 +248,5 @@ def test_D8_every_event_fits_in_a_frame(filler: str) -> None:
     text = event_text("ns", event)
     longest_identifier = 2048 * 12
     assert len(text.encode()) + longest_identifier < MAX_FRAME_BYTES
-    full = len(event_text("ns", event.model_copy(update={"result": None})).encode()) + 65_536 * len(
-        filler.encode(errors="surrogatepass")
-    )
-    assert ("too large for a frame" in text) or full <= MAX_EVENT_BYTES
+    escaped = len(text_of(event.wire()).encode())
+    assert ("too large for a frame" in text) == (escaped > MAX_EVENT_BYTES)

@@ -3,9 +3,8 @@
 from http import HTTPStatus
 
 from belay_api.agent import Agent
-from belay_api.meta import API_VERSION
 from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Operation, Parts, page, shown
+from belay_gateway.api.operation import Answer, Call, Listing, Operation, Parts, listed, shown
 from belay_kube.client import AGENTS
 
 _RESOURCE = Agent.RESOURCE
@@ -22,8 +21,7 @@ async def read(parts: Parts, call: Call[models.NamedAgent, None, None]) -> Answe
 async def listing(parts: Parts, call: Call[models.InNamespace, models.Paging, None]) -> Answer:
     """As `kubectl get`."""
     await parts.check(call.user, "list", _RESOURCE.plural, call.where.namespace)
-    listed = await parts.kube.list(AGENTS, call.where.namespace, **call.query.paging())
-    return page(listed, _RESOURCE.kind, API_VERSION)
+    return await listed(parts, Listing(_RESOURCE, call.where.namespace), call.query)
 
 
 OPERATIONS = (

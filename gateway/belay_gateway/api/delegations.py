@@ -3,10 +3,9 @@
 from http import HTTPStatus
 
 from belay_api.delegation import Delegation, DesiredState
-from belay_api.meta import API_VERSION
 from belay_api.transitions import Phase
 from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Operation, Parts, page, shown
+from belay_gateway.api.operation import Answer, Call, Listing, Operation, Parts, listed, shown
 from belay_gateway.api.problems import BadRequest
 from belay_gateway.delegating import Order
 from belay_kube.client import DELEGATIONS, Json
@@ -41,12 +40,24 @@ async def read(parts: Parts, call: Call[models.Named, None, None]) -> Answer:
 
 
 async def listing(parts: Parts, call: Call[models.InNamespace, models.DelegationsQuery, None]) -> Answer:
-    """As `kubectl get` with selectors; a topic is looked for in each page, which may have fewer objects for it."""
+    """As `kubectl get` with selectors, without tasks and results; a topic is looked for in each page, which may have
+    fewer objects for it."""
     await parts.check(call.user, "list", _RESOURCE.plural, call.where.namespace)
-    listed = await parts.kube.list(DELEGATIONS, call.where.namespace, **_selection(call.query))
-    if call.query.topic:
-        listed["items"] = [item for item in listed["items"] if item["spec"].get("topic") == call.query.topic]
-    return page(listed, _RESOURCE.kind, API_VERSION)
+    topic = call.query.topic
+
+    def matches(item: Json) -> bool:
+        return topic is None or item["spec"].get("topic") == topic
+
+    wanted = Listing(_RESOURCE, call.where.namespace, _selection(call.query), matches)
+    return await listed(parts, wanted, call.query, _brief)
+
+
+def _brief(item: Json) -> Json:
+    """Without what may be long: a page of those could be as large as all memory there is."""
+    brief = {**shown(item), "spec": {key: value for key, value in item["spec"].items() if key != "task"}}
+    if "status" in item:
+        brief["status"] = {key: value for key, value in item["status"].items() if key != "result"}
+    return brief
 
 
 def _selection(query: models.DelegationsQuery) -> dict[str, str]:
@@ -58,8 +69,7 @@ def _selection(query: models.DelegationsQuery) -> dict[str, str]:
             fields += [f"status.phase!={phase}" for phase in Phase if phase != Phase.PENDING]
         case phase:
             fields.append(f"status.phase={phase}")
-    selected = {"fieldSelector": ",".join(fields)} if fields else {}
-    return {**selected, **query.paging()}
+    return {"fieldSelector": ",".join(fields)} if fields else {}
 
 
 async def cancel(parts: Parts, call: Call[models.Named, None, None]) -> Answer:

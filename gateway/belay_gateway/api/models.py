@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
 from belay_api.agent import AgentSpec, AgentStatus
 from belay_api.delegation import DelegationSpec, DelegationStatus, Progress, Result
@@ -15,7 +15,7 @@ from belay_api.transitions import Phase
 from belay_gateway.settings import Whole
 
 MAX_BODY_BYTES = MAX_FRAME_BYTES
-MAX_PAGE = 500
+MAX_PAGE = 100
 TOPIC_CHARS = 253
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -59,6 +59,13 @@ class Object(Part):
     metadata: Metadata
 
 
+def _without(name: str, model: type[Part], left_out: str, doc: str) -> type[Part]:
+    """The same model without one field."""
+    fields: dict[str, Any] = {key: (each.annotation, each) for key, each in model.model_fields.items()}
+    del fields[left_out]
+    return create_model(name, __base__=Part, __doc__=doc, **fields)
+
+
 class Delegation(Object):
     """One task handed to one agent."""
 
@@ -89,10 +96,22 @@ class Page(Part):
     next: str | None = Field(default=None, alias="continue", description="Unset on the last page.")
 
 
+ListedSpec = _without("ListedSpec", DelegationSpec, "task", "What was asked; a list leaves `task` out.")
+ListedStatus = _without("ListedStatus", DelegationStatus, "result", "How it goes; a list leaves `result` out.")
+
+
+class ListedDelegation(Object):
+    """A delegation as lists have it: without its task and its result, which may be long; read it for those."""
+
+    kind: Literal["Delegation"]
+    spec: ListedSpec  # type: ignore[valid-type]
+    status: ListedStatus | None = None  # type: ignore[valid-type]
+
+
 class Delegations(Page):
     """Delegations, by name."""
 
-    items: list[Delegation]
+    items: list[ListedDelegation]
 
 
 class Agents(Page):
@@ -189,14 +208,10 @@ class Query(BaseModel):
 class Paging(Query):
     """Which part of a list."""
 
-    limit: Whole = Field(default=100, ge=1, le=MAX_PAGE, description="Most objects of a page; there may be fewer.")
+    limit: Whole = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE, description="Most objects of a page; there may be fewer.")
     next: str | None = Field(
         default=None, alias="continue", min_length=1, max_length=2048, description="Given with the page before."
     )
-
-    def paging(self) -> dict[str, str]:
-        """What the API server is asked for."""
-        return {"limit": str(self.limit), **({"continue": self.next} if self.next else {})}
 
 
 class DelegationsQuery(Paging):

@@ -2,6 +2,7 @@
 them out (serving.py) and the OpenAPI document describes them (openapi.py), both from the same table.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -9,19 +10,23 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from belay_api.meta import API_VERSION
+from belay_api.resource import Resource
 from belay_gateway.access import Access
+from belay_gateway.api.models import Paging
 from belay_gateway.api.problems import BadRequest
 from belay_gateway.auth import User
 from belay_gateway.broadcasts import Broadcasts
 from belay_gateway.delegating import Delegating, lacks
 from belay_gateway.replies import Replies
-from belay_kube.client import Json, Kube
+from belay_kube.client import Json, Kube, belay
 
 Where = TypeVar("Where", bound=BaseModel, covariant=True)
 Query = TypeVar("Query", bound=BaseModel | None, covariant=True)
 Body = TypeVar("Body", bound=BaseModel | None, covariant=True)
 
 PREFIX = "/api/v1"
+_LISTS_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Parts:
     delegating: Delegating
     replies: Replies
     broadcasts: Broadcasts
+    lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LISTS_AT_ONCE))
+    """Lists under way; all others wait."""
 
     async def check(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
         """See that the API server would let `user` do this. Raises BadRequest (403), KubeError."""
@@ -105,8 +112,37 @@ def shown(obj: Json) -> Json:
     return {**obj, "metadata": meta}
 
 
-def page(listed: Json, kind: str, api_version: str) -> Answer:
-    """A page of a list; its items carry what a list of the API server leaves out."""
-    items = [{"apiVersion": api_version, "kind": kind, **shown(item)} for item in listed["items"]]
-    token = listed["metadata"].get("continue")
+@dataclass(frozen=True)
+class Listing:
+    """What is listed: `selected` by the API server, and of that what `matches`."""
+
+    resource: Resource
+    namespace: str
+    selected: dict[str, str] = field(default_factory=dict)
+    matches: Callable[[Json], bool] = lambda _: True
+
+
+def named(obj: Json, kind: str) -> Json:
+    """A resource as it is answered, with what the API server leaves out of the items of a list."""
+    return {"apiVersion": API_VERSION, "kind": kind, **shown(obj)}
+
+
+_CHUNK = 25
+"""Objects that are read at once: each may be hundreds of kilobytes, and reading JSON lets nothing else run."""
+Show = Callable[[Json], Json]
+
+
+async def listed(parts: Parts, where: Listing, asked: Paging, show: Show = shown) -> Answer:
+    """A page of a list, each object as `show` leaves it. Raises KubeError (Gone: begin again)."""
+    items: list[Json] = []
+    token, left = asked.next, asked.limit
+    async with parts.lists:
+        while left > 0:
+            query = {**where.selected, "limit": str(min(left, _CHUNK)), **({"continue": token} if token else {})}
+            found = await parts.kube.list(belay(where.resource.plural), where.namespace, **query)
+            items += [named(show(item), where.resource.kind) for item in found["items"] if where.matches(item)]
+            left -= len(found["items"])
+            token = found["metadata"].get("continue")
+            if not token:
+                break
     return Answer({"items": items, **({"continue": token} if token else {})})

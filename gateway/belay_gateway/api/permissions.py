@@ -2,10 +2,9 @@
 
 from http import HTTPStatus
 
-from belay_api.meta import API_VERSION
 from belay_api.permissionrequest import PermissionPhase, PermissionRequest
 from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Operation, Parts, page, shown
+from belay_gateway.api.operation import Answer, Call, Listing, Operation, Parts, listed, shown
 from belay_kube.client import belay
 
 _RESOURCE = PermissionRequest.RESOURCE
@@ -16,8 +15,7 @@ _COLLECTION = "/namespaces/{namespace}/permissionrequests"
 async def listing(parts: Parts, call: Call[models.InNamespace, models.PermissionsQuery, None]) -> Answer:
     """As `kubectl get` with selectors."""
     await parts.check(call.user, "list", _RESOURCE.plural, call.where.namespace)
-    listed = await parts.kube.list(_REQUESTS, call.where.namespace, **_selection(call.query))
-    return page(listed, _RESOURCE.kind, API_VERSION)
+    return await listed(parts, Listing(_RESOURCE, call.where.namespace, _selection(call.query)), call.query)
 
 
 def _selection(query: models.PermissionsQuery) -> dict[str, str]:
@@ -29,8 +27,7 @@ def _selection(query: models.PermissionsQuery) -> dict[str, str]:
             fields += [f"status.phase!={phase}" for phase in PermissionPhase if phase != PermissionPhase.PENDING]
         case phase:
             fields.append(f"status.phase={phase}")
-    selected = {"fieldSelector": ",".join(fields)} if fields else {}
-    return {**selected, **query.paging()}
+    return {"fieldSelector": ",".join(fields)} if fields else {}
 
 
 async def decide(parts: Parts, call: Call[models.Named, None, models.NewDecision]) -> Answer:

@@ -23,6 +23,9 @@ from belay_kube.errors import (
     Temporary,
     Throttled,
     TooLarge,
+    Unauthorized,
+    Unreviewed,
+    lacks_right,
 )
 from belay_kube.once import KeyReused
 
@@ -117,20 +120,27 @@ def sentence(error: ValidationError, where: str = "") -> str:
 
 def _of_cluster(error: KubeError) -> Refusing:
     """The API server's own words, without which of its addresses was asked."""
-    said = error.message.partition(": ")[2] or error.message
     status = next((status for kind, status in _OF_CLUSTER if isinstance(error, kind)), None)
+    if isinstance(error, Unreviewed | Unauthorized) or lacks_right(error):
+        return _of_gateway(error)
     if isinstance(error, Temporary) and status in (None, HTTPStatus.TOO_MANY_REQUESTS):
         wait = {"Retry-After": str(max(1, round(error.delay or _RETRY_SECONDS)))}
-        detail = f"the API server can't carry this out just now, try again: {said}"
+        detail = "the API server can't carry this out just now, try again" + (f": {error.said}" if error.said else "")
         return _refusing(status or HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=wait)
     if status:
-        return _refusing(status, said)
+        return _refusing(status, error.said or status.description)
     if isinstance(error, Invalid):
-        return _refusing(HTTPStatus.UNPROCESSABLE_ENTITY if error.status == 422 else HTTPStatus.BAD_REQUEST, said)
-    # The gateway's own credentials are at fault, not the caller's.
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if error.status == 422 else HTTPStatus.BAD_REQUEST
+        return _refusing(status, error.said or status.description)
+    return _of_gateway(error)
+
+
+def _of_gateway(error: KubeError) -> Refusing:
+    """What the gateway asks for itself: the caller did nothing wrong, and is told nothing of the gateway's account."""
     log.error("the API server refused the gateway", error=error.message[:300])
-    detail = "the API server doesn't accept the gateway itself: tell who runs it"
-    return _refusing(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    wait = {"Retry-After": str(max(1, round(error.delay)))} if isinstance(error, Temporary) and error.delay else None
+    detail = "the gateway can't ask the API server what it must: try again, and tell who runs it if that goes on"
+    return _refusing(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=wait)
 
 
 def _of_server(error: web.HTTPException) -> Refusing:

@@ -16,7 +16,10 @@ _JSON = "application/json"
 
 
 async def body(request: web.Request, model: type[Model], seconds: float) -> Model:
-    """The body. Raises BadRequest with 408 (late), 413, 415, 400 (no JSON) or 422 (JSON that does not fit)."""
+    """The body, each value of the type that the document says.
+
+    Raises BadRequest with 408 (late), 413, 415, 400 (no JSON) or 422 (JSON that does not fit).
+    """
     if request.content_type != _JSON:
         raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: send {_JSON}, with a JSON body")
     try:
@@ -25,7 +28,7 @@ async def body(request: web.Request, model: type[Model], seconds: float) -> Mode
     except TimeoutError:
         raise BadRequest(HTTPStatus.REQUEST_TIMEOUT, f"body: not all there within {seconds:g} s") from None
     try:
-        return model.model_validate_json(raw)
+        return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
         is_json = error.errors(include_url=False, include_input=False, include_context=False)[0]["type"]
         status = HTTPStatus.BAD_REQUEST if is_json == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY

@@ -2,10 +2,11 @@
 
 from http import HTTPStatus
 
+from belay_api.delegation import Delegation
 from belay_api.frames import Complete, Fail, Heartbeat, OnAttempt, ProgressMade
 from belay_api.names import Ref
 from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Carry, Operation, Parts, shown
+from belay_gateway.api.operation import Answer, Call, Carry, Operation, Parts, named
 
 _ONE = "/namespaces/{namespace}/delegations/{name}"
 
@@ -34,7 +35,8 @@ def _end(name: str, said: models.Reply) -> Complete | Fail:
 
 async def _act(parts: Parts, call: Call[models.Named, None, models.OnAttempt], action: OnAttempt) -> Answer:
     agent = Ref(call.where.namespace, call.body.agent)
-    return Answer(shown(await parts.replies.act(call.user, agent, call.body.session_id, action)))
+    made = await parts.replies.act(call.user, agent, call.body.session_id, action)
+    return Answer(named(made, Delegation.RESOURCE.kind))
 
 
 async def goodbye(parts: Parts, call: Call[models.NamedSession, None, None]) -> Answer:
