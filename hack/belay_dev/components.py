@@ -25,11 +25,14 @@ CONTROLLERS = (
 )
 
 
-def etcd(layout: Layout, ports: Ports) -> list[str]:
-    """Arguments for etcd: durable over our own restarts, though not over a power cut (no fsync)."""
+def etcd(layout: Layout, ports: Ports, different: Mapping[str, object] | None = None) -> list[str]:
+    """Arguments for etcd: durable over our own restarts, though not over a power cut (no fsync).
+
+    `different`: flags that replace those that stand here, or come beside them.
+    """
     pki = layout.pki
     client, peer = f"https://{LOOPBACK}:{ports.etcd}", f"https://{LOOPBACK}:{ports.etcd_peer}"
-    return _flags({
+    flags: dict[str, object] = {
         "name": "default",
         "data-dir": layout.etcd_data,
         "listen-client-urls": client,
@@ -51,7 +54,8 @@ def etcd(layout: Layout, ports: Ports) -> list[str]:
         "auto-compaction-mode": "periodic",
         "auto-compaction-retention": "10m",
         "log-level": "warn",
-    })  # fmt: skip
+    }  # fmt: skip
+    return _flags(flags | dict(different or {}))
 
 
 def apiserver(layout: Layout, ports: Ports, *, audit: bool) -> list[str]:

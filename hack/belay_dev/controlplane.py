@@ -7,7 +7,7 @@ guard). A folder of state given by the caller is kept and used again at the next
 import fcntl
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ class ControlPlane:
         guard: share this one, which then is the caller's to close; None: a guard of its own.
         found: use these programs; None: find or make them.
         choose_ports: called for each try to start.
+        etcd_flags: flags of etcd that differ, e.g. `{"quota-backend-bytes": 16 << 20}`.
         say: gets each line of progress.
     """
 
@@ -45,6 +46,7 @@ class ControlPlane:
         guard: Guard | None = None,
         found: Binaries | None = None,
         choose_ports: Callable[[], Ports] = Ports.free,
+        etcd_flags: Mapping[str, object] | None = None,
         say: Say = tell,
     ) -> None:
         self._kept = data_dir
@@ -52,6 +54,7 @@ class ControlPlane:
         self._guard = guard
         self._found = found
         self._choose_ports = choose_ports
+        self._etcd_flags = dict(etcd_flags or {})
         self._say = say
         self._fleet: Fleet | None = None
         self._held = ExitStack()
@@ -209,7 +212,7 @@ class ControlPlane:
     def _start_fleet(self, layout: Layout, found: Binaries, guard: Guard, held: ExitStack) -> Fleet:
         for tries_left in reversed(range(PORT_TRIES)):
             layout.make()
-            fleet = Fleet(layout, self._choose_ports(), found, guard, self._audit)
+            fleet = Fleet(layout, self._choose_ports(), found, guard, self._audit, self._etcd_flags)
             fleet.write_files()
             held.callback(fleet.stop)
             try:

@@ -1,6 +1,6 @@
 """The three processes of one start: brought up in order, watched until they are ready, taken down in reverse."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from belay_dev import components, kubeconfig
@@ -33,6 +33,7 @@ class Fleet:
     binaries: Binaries
     guard: Guard
     audit: bool = True
+    etcd_flags: Mapping[str, object] = field(default_factory=dict)
     running: dict[Tool, Process] = field(default_factory=dict)
 
     @property
@@ -56,7 +57,7 @@ class Fleet:
             PortTakenError: a port is no longer free.
             ControlPlaneError: a process ended, or was not ready in time.
         """
-        self._spawn(Tool.ETCD, components.etcd(self.layout, self.ports))
+        self._spawn(Tool.ETCD, components.etcd(self.layout, self.ports, self.etcd_flags))
         self.start_apiserver()
 
     def start_apiserver(self) -> None:

@@ -72,11 +72,15 @@ class Site:
             *(self.admin.create(AGENTS, self.namespace, {**body, "metadata": {"name": name}}) for name in names)
         )
 
-    async def delegate(self, name: str, agent: str) -> None:
-        """Hand work to an agent, and wait until one of its sessions has it."""
-        spec = {"agentRef": {"name": agent}, "task": {"prompt": "do it"}}
+    async def order(self, name: str, agent: str, **spec: Any) -> None:
+        """Ask for work."""
+        spec = {"agentRef": {"name": agent}, "task": {"prompt": "do it"}, **spec}
         body = {"apiVersion": API_VERSION, "kind": "Delegation", "metadata": {"name": name}, "spec": spec}
         await self.admin.create(DELEGATIONS, self.namespace, body)
+
+    async def delegate(self, name: str, agent: str) -> None:
+        """Hand work to an agent, and wait until one of its sessions has it."""
+        await self.order(name, agent)
         await self.until_phase(name, "InProgress")
 
     async def status(self, name: str) -> Json:
