@@ -47,7 +47,7 @@ binaries: $(READY) ## Build the control plane's programs, once; then they are ca
 node-clients: $(NODE_READY) ## Install the JavaScript clients that the gateway is tested with
 
 $(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json $(NODE)/.npmrc
-	@if command -v npm > /dev/null; then (cd $(NODE) && npm ci --silent --ignore-scripts) && touch $@; \
+	@if command -v npm > /dev/null; then (cd $(NODE) && npm ci --loglevel=error --ignore-scripts) && touch $@; \
 	else echo "npm isn't there, so the tests of the JavaScript clients will fail: install Node.js 20 or newer" >&2; fi
 
 .PHONY: lint

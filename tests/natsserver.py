@@ -1,6 +1,8 @@
 """A real nats-server on loopback, for tests: nothing is stored, and it ends with the test at the latest."""
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +44,11 @@ class NatsServer:
                 self._port, self._process = port, process
                 return
         raise AssertionError(f"nats-server did not start:\n{process.tail()}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process
+        os.kill(self._process.pid, number)
 
     async def stop(self) -> None:
         """As a crash or a reboot would end it."""

@@ -1,8 +1,11 @@
 """How long to wait before another try: exponential with full jitter, so that many clients don't come back together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MOST_DOUBLINGS = 32
+_TRIES_IN_A_GRACE = 3
+_LEAST_CAP_SECONDS = 1.0
+"""However short the grace is: a gateway that is down is not to be stormed."""
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,10 @@ class Backoff:
 
     base: float = 0.5
     cap: float = 30.0
+
+    def within(self, grace_seconds: float) -> "Backoff":
+        """The same, with waits so short that several tries fall into a session's grace."""
+        return replace(self, cap=min(self.cap, max(_LEAST_CAP_SECONDS, grace_seconds / _TRIES_IN_A_GRACE)))
 
     def ceiling(self, failures: int) -> float:
         """The longest wait after so many failures in a row, the first of which is 1."""

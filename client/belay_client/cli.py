@@ -53,13 +53,14 @@ def _register(app: typer.Typer, entry: EntryPoint) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code. Every expected error is one line on standard error."""
     log_to_stderr(verbose=False)
+    app = create_app()
     try:
-        code = create_app()(args=arguments, prog_name="belay", standalone_mode=False)
+        code = app(args=arguments, prog_name="belay", standalone_mode=False)
     except UsageError as error:
         complain(str(error))
         return EXIT_USAGE
     except TyperException as error:
-        return _usage(error)
+        return _usage(error, _command_path(app, arguments))
     except (ClientError, KubeError) as error:
         complain(str(error))
         return EXIT_FAILED
@@ -70,9 +71,19 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: TyperException) -> int:
+def _command_path(app: typer.Typer, arguments: list[str]) -> str:
+    """The command that was meant, as one would type it: the parser's own errors don't all say."""
+    path, known = ["belay"], getattr(typer.main.get_command(app), "commands", {})
+    for argument in arguments:
+        if argument not in known:
+            break
+        path.append(argument)
+        known = getattr(known[argument], "commands", {})
+    return " ".join(path)
+
+
+def _usage(error: TyperException, command: str) -> int:
     message = error.format_message()
-    command = getattr(getattr(error, "ctx", None), "command_path", "belay")
     if message:
         complain(f"{message.rstrip('.')}: see `{command} --help`")
     return error.exit_code

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from belay_client.errors import ClientError
+from belay_client.naming import namespace_name
 from belay_kube.client import Kube, connect
 from belay_kube.errors import Forbidden, KubeError, NotFound, Permanent, Unauthorized
 
@@ -27,8 +28,8 @@ class Where:
     context: str | None = None
 
     def resolved_namespace(self) -> str:
-        """The namespace: the one given, the context's, the pod's, else `default`."""
-        return self.namespace or self._context_namespace() or _pod_namespace() or "default"
+        """The namespace: the one given, the context's, the pod's, else `default`. Raises UsageError."""
+        return namespace_name(self.namespace or self._context_namespace() or _pod_namespace() or "default")
 
     def _context_namespace(self) -> str | None:
         for path in _kubeconfigs(self.kubeconfig):

@@ -11,6 +11,7 @@ from belay_api.agent import OnAgentLost
 from belay_api.meta import API_VERSION
 from belay_client.durations import seconds_of
 from belay_client.errors import UsageError
+from belay_client.naming import object_name
 
 # What talks to the cluster is imported where it is used: its library takes half a second, which `agent run` and
 # `version` do without.
@@ -30,7 +31,9 @@ def delegate(
     agent: Annotated[str, typer.Argument(help="The Agent that is to do it.")],
     prompt: Annotated[str, typer.Argument(help="The task in words; `-` reads standard input.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow it, and print its result.")] = False,
-    name: Annotated[str | None, typer.Option(help="Name of the Delegation; made up when left out.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the Delegation; made up when left out.", callback=object_name)
+    ] = None,
     deadline: Annotated[str | None, typer.Option(help="Time it may take, e.g. 90s, 10m, 1h30m.")] = None,
     deadline_seconds: Annotated[int | None, typer.Option(help="The same in seconds.")] = None,
     priority: Annotated[int | None, typer.Option(help="Higher goes first in the agent's queue (0).")] = None,

@@ -15,6 +15,7 @@ from belay_client.command import check_command
 from belay_client.console import EXIT_INTERRUPTED, log_to_stderr
 from belay_client.endpoint import Token
 from belay_client.errors import UsageError
+from belay_client.naming import agent_ref
 from belay_client.relay import Relay
 from belay_kube.clock import SystemClock
 
@@ -28,7 +29,7 @@ _EXEC = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    agents = typer.Typer(help="Be an agent.", no_args_is_help=True)
+    agents = typer.Typer(help="Be an agent.")
     agents.callback()(_group)
     agents.command("run")(agent_run)
     app.add_typer(agents, name="agent")
@@ -54,11 +55,9 @@ def agent_run(
 ) -> int:
     """Attach as an agent and run a command for each delegation."""
     check_command(command)
-    if "/" in name:
-        raise UsageError(f"agent {name!r} is not a name: give the namespace with --namespace")
     channel = AgentChannel(
         gateway_of(gateway),
-        agent=f"{namespace}/{name}",
+        agent=agent_ref(namespace, name),
         token=token_of(token_file),
         session_id=session_id,
         beat=not no_heartbeat,

@@ -11,8 +11,9 @@ import typer
 from belay_client.agent_run import Stop
 from belay_client.channel import AgentChannel
 from belay_client.commands_agent import LAST_WORDS_SECONDS, gateway_of, token_of
-from belay_client.console import EXIT_INTERRUPTED, log_to_stderr
+from belay_client.console import EXIT_INTERRUPTED, log_to_stderr, quiet_libraries
 from belay_client.errors import UsageError
+from belay_client.naming import agent_ref
 from belay_client.relay import Relay
 from belay_kube.clock import SystemClock
 
@@ -41,14 +42,13 @@ def channel(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "anyio"):
             raise
-        raise UsageError("`belay channel` needs the MCP SDK: pip install 'belay[mcp]'") from error
-    if "/" in name:
-        raise UsageError(f"agent {name!r} is not a name: give the namespace with --namespace")
+        raise UsageError("`belay channel` needs the MCP SDK: in Belay's checkout, pip install '.[mcp]'") from error
     attached = AgentChannel(
-        gateway_of(gateway), agent=f"{namespace}/{name}", token=token_of(token_file), session_id=session_id
+        gateway_of(gateway), agent=agent_ref(namespace, name), token=token_of(token_file), session_id=session_id
     )
     relay = Relay(sys.stderr.fileno())
     log_to_stderr(verbose=True, write=relay.write)
+    quiet_libraries()
     clock, stop = SystemClock(), Stop()
     try:
         return asyncio.run(_run(ChannelServer(attached, clock, stop, most), stop))

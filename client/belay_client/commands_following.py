@@ -8,10 +8,11 @@ import typer
 from belay_client.commands import Context, Kubeconfig, Namespace
 from belay_client.durations import seconds_of
 from belay_client.errors import UsageError
+from belay_client.naming import object_name
 
 # What talks to the cluster is imported where it is used, as in `commands`.
 
-Name = Annotated[str, typer.Argument(help="The Delegation; `kubectl get dlg` lists them.")]
+Name = Annotated[str, typer.Argument(help="The Delegation; `kubectl get dlg` lists them.", callback=object_name)]
 Json = Annotated[Literal["json"] | None, typer.Option("--output", "-o", help="For programs.")]
 
 

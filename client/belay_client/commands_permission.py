@@ -7,8 +7,11 @@ import typer
 
 from belay_api.permissionrequest import Behavior
 from belay_client.commands import Context, Kubeconfig, Namespace
+from belay_client.naming import object_name
 
-Name = Annotated[str, typer.Argument(help="The PermissionRequest; `kubectl get bperm` lists them.")]
+Name = Annotated[
+    str, typer.Argument(help="The PermissionRequest; `kubectl get bperm` lists them.", callback=object_name)
+]
 Reason = Annotated[str | None, typer.Option(help="Why, in a sentence; the agent is told.")]
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import structlog
 
+_LOGGED_CHARS = 200
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -25,6 +26,24 @@ def log_to_stderr(*, verbose: bool, write: Callable[[bytes], None] | None = None
         logger_factory=lambda *_: _StderrLogger(write),
         cache_logger_on_first_use=False,
     )
+
+
+def quiet_libraries() -> None:
+    """Let what libraries log by `logging` through as our own lines: errors only, a line each, without contents.
+
+    The MCP SDK logs to the root logger, at length, what clients sent it.
+    """
+    logging.basicConfig(level=logging.ERROR, handlers=[_OneLine()], force=True)
+
+
+class _OneLine(logging.Handler):
+    """The first line of a record, cut, and the error's kind."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = record.getMessage().splitlines()
+        kind = record.exc_info[0] if record.exc_info else None
+        about = {"error": kind.__name__} if kind else {}
+        structlog.get_logger(record.name).error(lines[0][:_LOGGED_CHARS] if lines else "", logger=record.name, **about)
 
 
 class _StderrLogger:

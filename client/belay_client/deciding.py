@@ -6,14 +6,16 @@ from pydantic import ValidationError
 
 from belay_api.meta import GROUP
 from belay_api.permissionrequest import Behavior, Decision, PermissionPhase, PermissionRequest
-from belay_client.cluster import Where, cluster
+from belay_client.cluster import Where, cluster, is_not_installed
 from belay_client.errors import ClientError, UsageError
 from belay_client.follow import printable
 from belay_kube.client import PERMISSION_REQUESTS, Collection, Json, Kube
-from belay_kube.errors import Conflict, Forbidden, Invalid
+from belay_kube.errors import Conflict, Forbidden, Invalid, NotFound
 
 _SELF_REVIEWS = Collection("apis/authentication.k8s.io/v1", "selfsubjectreviews")
 _RESOURCE = f"{PermissionRequest.RESOURCE.singular}.{GROUP}"
+_SHOWN_CHARS = 200
+"""As long as Claude Code's previews are."""
 _WORDS = {Behavior.ALLOW: "allowed", Behavior.DENY: "denied"}
 
 
@@ -25,7 +27,7 @@ async def decide(where: Where, name: str, behavior: Behavior, reason: str | None
     namespace = where.resolved_namespace()
     async with cluster(where) as kube:
         me = await whoami(kube)
-        request = await kube.get(PERMISSION_REQUESTS, namespace, name)
+        request = await _read(kube, namespace, name)
         if decided := _standing(request, behavior):
             return decided
         try:
@@ -41,6 +43,17 @@ async def decide(where: Where, name: str, behavior: Behavior, reason: str | None
                 f"not allowed: {error.message}; to decide takes the right to patch permissionrequests in {namespace}"
             ) from error
     return f"{_RESOURCE}/{name} {_WORDS[behavior]}: {_question(request)}"
+
+
+async def _read(kube: Kube, namespace: str, name: str) -> Json:
+    try:
+        return await kube.get(PERMISSION_REQUESTS, namespace, name)
+    except NotFound as error:
+        if is_not_installed(error):
+            raise
+        raise ClientError(
+            f"no permission request {name} in namespace {namespace}; `kubectl get bperm -n {namespace}` lists them"
+        ) from error
 
 
 async def whoami(kube: Kube) -> str:
@@ -78,7 +91,14 @@ def _standing(request: Json, wanted: Behavior) -> str | None:
 
 
 def _question(request: Json) -> str:
-    """What was asked, in one line without control characters: agents choose these words."""
+    """What was asked, in one line without control characters: agents choose these words.
+
+    Both the description and what it describes, so that neither hides the other.
+    """
     spec = request["spec"]
-    what = spec.get("description") or spec.get("inputPreview") or ""
-    return printable(f"{spec['tool']} for agent {spec['agentRef']['name']}" + (f", {what}" if what else ""))[:300]
+    told = ": ".join(_short(spec[field]) for field in ("description", "inputPreview") if spec.get(field))
+    return printable(f"{_short(spec['tool'])} for agent {spec['agentRef']['name']}" + (f", {told}" if told else ""))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

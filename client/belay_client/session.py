@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import aiohttp
@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 
 STEADY_SECONDS = 30.0
 """A connection that held for so long starts the backoff anew."""
+_WAITED_OUT = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED})
+"""Answers that another try may change."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Session:
         self._url = url
         self._agent = agent
         self._token = token
-        self._pauses = pauses
+        self._pauses = self._reconnects = pauses
         self._keep_trying = keep_trying
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,13 +100,13 @@ class Session:
                 await self._abandon()
 
     async def insist(self, action: Action) -> Ack:
-        """Carry out an action, tried again for as long as the gateway answers that it can't write."""
+        """Carry out an action, tried again for as long as the gateway answers that it can't write, or not so fast."""
         failures = 0
         while True:
             try:
                 return await self.calls.call(action)
             except Refused as error:
-                if error.code is not ErrorCode.UNAVAILABLE:
+                if error.code not in _WAITED_OUT:
                     raise
                 failures += 1
                 log.warning("gateway can't carry it out now", action=type(action).__name__, error=str(error))
@@ -144,7 +146,7 @@ class Session:
                     raise
                 failures = 1 if clock.monotonic() - began >= STEADY_SECONDS else failures + 1
                 log.warning("not connected", why=str(error), failures=failures)
-            await self._pauses.after(failures)
+            await self._reconnects.after(failures)
 
     async def _connection(self, http: aiohttp.ClientSession) -> NoReturn:
         """Serve one connection until it breaks. Raises Unreachable, ChannelEnded, UsageError."""
@@ -182,6 +184,7 @@ class Session:
         match message:
             case Attached():
                 self.id = message.session
+                self._reconnects = replace(self._pauses, backoff=self._pauses.backoff.within(message.grace_seconds))
                 self.spawn(cable.send(self.held.resume()))
             case Ack() | ErrorFrame() if message.ref == RESUME_REF:
                 self._resumed(cable, message)

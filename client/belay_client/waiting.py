@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.queueing import DEFAULT_BACKOFF_SECONDS, QueueKey, backs_off_until, queue_key
-from belay_api.retrying import is_handed_back
+from belay_api.retrying import Tries, is_handed_back
 from belay_api.times import from_wire
 from belay_api.timing import Times
 from belay_api.transitions import ACTIVE, HELD, TERMINAL, Phase, phase_of
@@ -140,7 +140,7 @@ def next_offer(obj: Json) -> datetime | None:
         reason=status.get("reason"),
         queued=from_wire(status.get("queuedTime")),
         uid=obj["metadata"]["uid"],
-        attempt=status.get("attempt") or 0,
+        tries=Tries.read(spec, status),
         base=(spec.get("retry") or {}).get("backoffSeconds", DEFAULT_BACKOFF_SECONDS),
     )
 

@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     ONLINE = "Online"
     BRAKED = "Braked"
+    DEGRADED = "Degraded"
     FINISHED = "Finished"
     COMPLETE = "Complete"
     CANCEL_REQUESTED = "CancelRequested"

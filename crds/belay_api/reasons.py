@@ -18,6 +18,7 @@ class Reason(StrEnum):
     AGENT_OFFLINE = "AgentOffline"
     AGENT_ONLINE = "AgentOnline"
     AGENT_SUSPENDED = "AgentSuspended"
+    ALL_IS_TREATED = "AllIsTreated"
     AGENT_UNRESPONSIVE = "AgentUnresponsive"
     BRAKE_TIMED_OUT = "BrakeTimedOut"
     CANCELLED = "Cancelled"
@@ -27,6 +28,7 @@ class Reason(StrEnum):
     DISPATCHED = "Dispatched"
     FLEET_BACK = "FleetBack"
     FLEET_LOST = "FleetLost"
+    KEEPS_FAILING = "KeepsFailing"
     LINEAGE_CYCLE = "LineageCycle"
     LINEAGE_TOO_DEEP = "LineageTooDeep"
     MODEL_RUNTIME_UNAVAILABLE = "ModelRuntimeUnavailable"
@@ -107,6 +109,16 @@ def session_left(agent: str, session_id: str) -> str:
     return f"session {session_id} of agent {agent} said goodbye"
 
 
+def keeps_failing(count: int, first: str, said: str) -> str:
+    """Fault 22: how much can't be written, one of it by name, and what the API server said."""
+    return f"{count} objects can't be treated, tried again ever more slowly; {first}: {said}"
+
+
+def all_is_treated() -> str:
+    """What could not be written was, or is gone."""
+    return "nothing fails again and again"
+
+
 def fleet_lost(lost: int, live: int, seconds: int) -> str:
     """The brake: what was seen, and how long nothing is done about it."""
     return (
@@ -134,6 +146,67 @@ def agent_lost(agent: str, session_id: str | None, grace: int) -> str:
 def agent_forgot(agent: str, session_id: str) -> str:
     """C9: the agent came back and said what it has in hand."""
     return f"session {session_id} of agent {agent} resumed without it"
+
+
+def not_accepted(seconds: int) -> str:
+    """D7: nobody took the offer."""
+    return f"offered for {seconds}s and not accepted"
+
+
+def cancelled_as_asked() -> str:
+    """D9: somebody set spec.desiredState."""
+    return "cancelled as desiredState asks"
+
+
+def agent_was_deleted(agent: str) -> str:
+    """There is nobody left to work on it."""
+    return f"agent {agent} was deleted while it had the work"
+
+
+def retry_asked(number: int) -> str:
+    """S12: a person wants the next attempt."""
+    return f"spec.retryAttempt was raised to {number}"
+
+
+def offered(agent: str, session_id: str | None) -> str:
+    """Who may take it."""
+    return f"offered to {f'session {session_id}' if session_id else 'the sessions'} of {agent}"
+
+
+def agent_missing(agent: str, namespace: str) -> str:
+    """D6: references come in any order."""
+    return f"agent {agent} does not exist in namespace {namespace}: create it"
+
+
+def model_runtime_unavailable(agent: str) -> str:
+    """Why nothing is given to an agent of runtime Model."""
+    return f"agent {agent} has runtime Model, which this release can't drive yet"
+
+
+def agent_suspended(agent: str) -> str:
+    """Its spec.suspend is set."""
+    return f"agent {agent} is suspended: it takes nothing new"
+
+
+def agent_offline(agent: str) -> str:
+    """There is nobody to offer it to."""
+    return f"no session of agent {agent} is attached"
+
+
+def session_offline(agent: str, session_id: str) -> str:
+    """The only session that may have it isn't there."""
+    return f"session {session_id} of agent {agent} is not attached"
+
+
+def agent_unresponsive(agent: str, session_id: str | None) -> str:
+    """Whoever could be asked is wedged."""
+    who = f"session {session_id}" if session_id else "each session that is attached"
+    return f"{who} of agent {agent} has work that it doesn't answer for"
+
+
+def agent_busy(agent: str, slots: int) -> str:
+    """D4."""
+    return f"agent {agent} has its {slots} slots in use"
 
 
 def retried(attempt: int, last: int, reason: str, why: str, at: datetime) -> str:

@@ -15,10 +15,10 @@ from belay_api.transitions import HELD, Phase, phase_of
 HANDING_BACK = frozenset({Reason.AGENT_FAILED, Reason.AGENT_FORGOT, Reason.RELEASED})
 """Reasons with which a gateway hands an attempt back."""
 _COUNTS_AS = {
-    Reason.AGENT_LOST: "AgentLost",
-    Reason.AGENT_FORGOT: "AgentLost",
-    Reason.NO_HEARTBEAT: "NoHeartbeat",
-    Reason.AGENT_FAILED: "AgentFailed",
+    Reason.AGENT_LOST: str(Reason.AGENT_LOST),
+    Reason.AGENT_FORGOT: str(Reason.AGENT_LOST),
+    Reason.NO_HEARTBEAT: str(Reason.NO_HEARTBEAT),
+    Reason.AGENT_FAILED: str(Reason.AGENT_FAILED),
 }
 """Which of the reasons in `retry.on` stands for a failure; what is not here counts against no limit."""
 
@@ -68,6 +68,11 @@ class Tries:
     def after(self, reason: Reason) -> "Tries":
         """These, once an attempt that ended for `reason` is followed by the next."""
         return Tries(self.attempt + 1, self.failures + (reason in _COUNTS_AS), self.most, self.on)
+
+    @property
+    def released(self) -> int:
+        """Earlier attempts that count against nothing: those that were released, or retried by a person."""
+        return max(0, self.attempt - 1 - self.failures)
 
     @property
     def last(self) -> int:

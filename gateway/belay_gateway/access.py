@@ -9,6 +9,7 @@ from belay_gateway.auth import ALLOW_SECONDS, DENY_SECONDS, REMEMBERED, User
 from belay_gateway.coalesce import Coalesced
 from belay_kube.client import ACCESS_REVIEWS, Kube
 from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, Unreviewed
 
 _Question = tuple[User, str, str, str, str]
 
@@ -61,7 +62,10 @@ class Access:
                 "kind": "SubjectAccessReview",
                 "spec": {**user.wire(), "resourceAttributes": attributes},
             }
-            answer = await self._kube.create(ACCESS_REVIEWS, None, body)
+            try:
+                answer = await self._kube.create(ACCESS_REVIEWS, None, body)
+            except KubeError as error:
+                raise Unreviewed.after(error) from error
             return bool((answer.get("status") or {}).get("allowed"))
 
         question = (user, namespace, verb, resource, name)

@@ -15,7 +15,9 @@ from belay_gateway.api import openapi
 from belay_gateway.api.operation import PREFIX, Parts
 from belay_gateway.api.rates import Rates
 from belay_gateway.api.serving import Door, create_api
+from belay_gateway.attempts import Attempts
 from belay_gateway.auth import Authenticator
+from belay_gateway.backlog import Backlog
 from belay_gateway.broadcasts import Broadcasts
 from belay_gateway.bus import bus_for
 from belay_gateway.cable import Cable, Connection
@@ -24,6 +26,7 @@ from belay_gateway.decisions import Decisions
 from belay_gateway.delegating import Delegating
 from belay_gateway.endpoint import Endpoint
 from belay_gateway.events import Events
+from belay_gateway.fanout import Fanout
 from belay_gateway.health import Health
 from belay_gateway.hints import Hints
 from belay_gateway.holdings import Holdings
@@ -57,6 +60,9 @@ class Gateway:
 
     def __init__(self, kube: Kube, clock: Clock, settings: Settings) -> None:
         self.settings = settings
+        self._clock = clock
+        self._away: asyncio.Future[None] | None = None
+        self._ends_at = 0.0
         self.metrics = metrics = Metrics()
         self.tasks = tasks = Tasks()
         self.sockets = sockets = Sockets()
@@ -70,26 +76,30 @@ class Gateway:
         self.presence = Presence(kube, clock, me, sockets, acting, tasks, metrics)
         self.holdings = holdings = Holdings(kube, clock, sockets, writes, tasks)
         returning = Returning(kube, clock, me, holdings, writes, events)
-        self.inbound = Inbound(
-            me, clock, agents, access, self.presence, acting, holdings, returning, writes, events, tasks, metrics
-        )
-        self.offers = Offers(clock, sockets, self.inbound.threshold, holdings.is_unfit)
+        self.attempts = Attempts(clock, agents, access, acting, holdings, writes, events)
+        self.inbound = Inbound(me, self.presence, acting, self.attempts, returning, tasks, metrics)
+        self.offers = Offers(kube, clock, sockets, self.attempts.threshold, holdings.is_unfit, hints, tasks)
         self.channel = AgentChannel(
             clock, agents, access, sockets, self.presence, self.inbound, self.offers, holdings, returning, tasks
         )
         self.decisions = Decisions(kube, clock, sockets, tasks)
         self.permissions = Permissions(kube, clock, me, self.decisions, self.presence, acting, metrics)
-        self.topics = Topics(kube, clock, agents, access)
+        backlog = Backlog(clock, settings.max_queue_per_socket)
+        self.fanout = fanout = Fanout(backlog)
+        self.topics = Topics(kube, clock, agents, access, fanout)
         self.bus = bus_for(settings, kube, clock, metrics)
-        self.broadcasts = Broadcasts(settings, clock, agents, access, sockets, self.topics, self.bus, metrics)
+        self.broadcasts = Broadcasts(
+            settings, clock, agents, access, sockets, self.topics, self.bus, backlog, fanout, metrics
+        )
         self.delegating = Delegating(kube, access, self.presence, me)
-        replies = Replies(kube, clock, access, agents, sockets, acting, writes, self.inbound)
+        replies = Replies(kube, clock, access, agents, sockets, acting, self.attempts, tasks, me)
         self.authenticator = authenticator = Authenticator(kube, clock, settings.audience, settings.max_cached_reviews)
         metrics.watch_reviews("token", authenticator.reviews)
         metrics.watch_reviews("access", access.answers)
         self.lobby = lobby = Lobby(clock, settings, metrics.refusals)
         self.api = Parts(kube, access, self.delegating, replies, self.broadcasts)
-        self.endpoint = Endpoint(Cable(clock, settings, metrics, tasks, self._subscribe), authenticator, lobby)
+        cable = Cable(clock, settings, metrics, tasks, self._subscribe, backlog)
+        self.endpoint = Endpoint(cable, authenticator, lobby)
         self.pulse = Pulse(self.endpoint, authenticator, metrics.refusals, tasks, clock, settings)
         self.touching = Touching(
             kube, clock, settings, sockets, agents, self.presence, tasks, metrics, holdings.is_unfit
@@ -121,6 +131,7 @@ class Gateway:
         self.agents.on_owners_changed = self.channel.owners_changed
         self.hints.sources = (self.offers.get, lambda ref: self.holdings.get(ref.namespace, ref.name))
         self.holdings.on_fit = self.offers.offer_all
+        self.decisions.expects = self.readers["permissions"].expects
         self.topics.on_ended = self.task_ended
         self.leasing.annotations = self.touching.annotations
         self.leasing.renewed = self.presence.reconcile
@@ -159,13 +170,19 @@ class Gateway:
         return {**readers, **loops}
 
     async def send_away(self) -> None:
-        """Refuse new sockets, and tell the open ones, spread over seconds, to come back elsewhere (P7)."""
-        await self.endpoint.drain(self.settings.shutdown_seconds, self.settings.drain_seconds)
+        """Refuse new sockets, and tell the open ones, spread over seconds, to come back elsewhere (P7). Once: who asks
+        again waits for the same."""
+        if self._away is None:
+            self._ends_at = self._clock.monotonic() + self.settings.drain_seconds + self.settings.shutdown_seconds
+            drain = self.endpoint.drain(self.settings.shutdown_seconds, self.settings.drain_seconds)
+            self._away = asyncio.ensure_future(drain)
+        await asyncio.shield(self._away)
 
     async def drain(self) -> None:
-        """End gracefully: sockets are told, writes under way and the marks of rows are finished, in bounded time."""
+        """End gracefully: sockets are told, writes under way and the marks of rows are finished. All of it ends
+        `shutdown_seconds` after the last socket was told, at the latest."""
         await self.send_away()
-        if not await self.tasks.finish(self.settings.shutdown_seconds):
+        if not await self.tasks.finish(max(0.0, self._ends_at - self._clock.monotonic())):
             log.warning("writes still under way at the end", count=len(self.tasks))
 
 
@@ -185,6 +202,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     await gateway.topics.close()
+    gateway.fanout.stop()
     await gateway.tasks.cancel()
     await gateway.leasing.release()
 

@@ -15,6 +15,7 @@ from belay_gateway.coalesce import Coalesced
 from belay_gateway.refusals import Why
 from belay_kube.client import TOKEN_REVIEWS, Json, Kube
 from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, Unreviewed
 
 BEARER_SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
 ALLOW_SECONDS = 10.0
@@ -143,7 +144,10 @@ class Authenticator:
             "kind": "TokenReview",
             "spec": {"token": bearer.text, "audiences": [self._audience]},
         }
-        status = (await self._kube.create(TOKEN_REVIEWS, None, body)).get("status") or {}
+        try:
+            status = (await self._kube.create(TOKEN_REVIEWS, None, body)).get("status") or {}
+        except KubeError as error:
+            raise Unreviewed.after(error) from error
         if not status.get("authenticated") or self._audience not in (status.get("audiences") or []):
             return None
         return _user(status.get("user") or {})

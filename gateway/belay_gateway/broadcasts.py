@@ -1,7 +1,7 @@
 """Broadcasts: a transient word to every socket of an agent, or to every listener of a topic, on all gateways (C3).
 
-Kept nowhere and told at most once. The bus gets it first: when that is down nobody is told, so a broadcast that fails
-can be sent again.
+Kept nowhere and told at most once. The bus gets it first: when that is known to be down nobody is told, so such a
+broadcast can be sent again. When it stops answering meanwhile, others may have been told, and the refusal says so.
 """
 
 import uuid
@@ -16,11 +16,13 @@ from belay_api.names import Ref
 from belay_gateway.access import Access
 from belay_gateway.agents import Agents
 from belay_gateway.auth import User
-from belay_gateway.bucket import Bucket
+from belay_gateway.backlog import Backlog, Shared
+from belay_gateway.bucket import Bucket, Buckets
 from belay_gateway.bus import Bus, BusDown
 from belay_gateway.carried import MAX_BODY_BYTES, Unfit, address_of, body_text, pack, subject_of, unpack
 from belay_gateway.channel import agent_in
 from belay_gateway.delegating import lacks
+from belay_gateway.fanout import Fanout
 from belay_gateway.metrics import Metrics
 from belay_gateway.refused import Refused
 from belay_gateway.settings import Settings
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 10_000
 _BURST = 5
+_NO_ROOM = "too much waits to be sent to the sockets of this gateway: nobody was told, send it again in some seconds"
 _COMPLAINTS = (0.1, 10.0)
 """Lines a second in the log, and at once, about what is malformed on the bus; all are counted."""
 
@@ -50,18 +53,21 @@ class Broadcasts:
         sockets: Sockets,
         topics: Topics,
         bus: Bus,
+        backlog: Backlog,
+        fanout: Fanout,
         metrics: Metrics,
     ) -> None:
         self._me = settings.identity
         self._rate = settings.max_broadcasts_per_second
-        self._clock = clock
         self._agents = agents
         self._access = access
         self._sockets = sockets
         self._topics = topics
         self._bus = bus
+        self._backlog = backlog
+        self._fanout = fanout
         self._metrics = metrics
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets = Buckets(clock, self._rate, self._rate * _BURST)
         self._told: OrderedDict[str, None] = OrderedDict()
         self._complaints = Bucket(clock, *_COMPLAINTS)
         bus.subscribe(self.receive)
@@ -91,12 +97,7 @@ class Broadcasts:
         return await self._send(Broadcast(id=uuid.uuid4().hex, sender=sender.name, topic=str(topic), body=body))
 
     def _check_rate(self, sender: User) -> None:
-        bucket = self._buckets.get(sender.name)
-        if bucket is None:
-            bucket = self._buckets[sender.name] = Bucket(self._clock, self._rate, self._rate * _BURST)
-        self._buckets.move_to_end(sender.name)
-        _bound(self._buckets)
-        if not bucket.take():
+        if not self._buckets.take(sender.name):
             self._metrics.broadcasts.labels(str(ErrorCode.RATE_LIMITED)).inc()
             sentence = f"{sender.name} broadcasts too often: at most {self._rate} a second here, try again later"
             raise Refused(ErrorCode.RATE_LIMITED, sentence)
@@ -120,6 +121,9 @@ class Broadcasts:
 
     async def _send(self, broadcast: Broadcast) -> Broadcast:
         broadcast = self._checked(broadcast)
+        if not self._backlog.has_room():
+            self._metrics.broadcasts.labels(str(ErrorCode.UNAVAILABLE)).inc()
+            raise Refused(ErrorCode.UNAVAILABLE, _NO_ROOM)
         try:
             await self._bus.publish(subject_of(broadcast), pack(self._me, broadcast))
         except BusDown as error:
@@ -151,6 +155,11 @@ class Broadcasts:
             if self._complaints.take():
                 log.warning("a message of the bus was dropped", subject=subject[:300], error=str(error))
             return
+        if not self._backlog.has_room():
+            self._metrics.bus_messages.labels("no_room").inc()
+            if self._complaints.take():
+                log.warning("a broadcast of another gateway was dropped: too much waits to be sent", subject=subject)
+            return
         fresh = carried.gateway != self._me and self._tell(carried.broadcast)
         self._metrics.bus_messages.labels("told" if fresh else "repeated").inc()
 
@@ -159,17 +168,11 @@ class Broadcasts:
         if broadcast.id in self._told:
             return False
         self._told[broadcast.id] = None
-        _bound(self._told)
-        text, to = text_of(broadcast.wire()), address_of(broadcast)
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        shared, to = Shared(broadcast.type, text_of(broadcast.wire())), address_of(broadcast)
         if broadcast.topic:
-            self._topics.tell(to, broadcast.type, text)
-            return True
-        for session in self._sockets.of(to):
-            if session.is_open:
-                session.peer.say_text(session.identifier, broadcast.type, text)
+            self._topics.tell(to, shared)
+        else:
+            self._fanout.tell([session.tell for session in self._sockets.of(to)], shared)
         return True
-
-
-def _bound(remembered: OrderedDict[str, Any]) -> None:
-    while len(remembered) > _REMEMBERED:
-        remembered.popitem(last=False)

@@ -17,7 +17,8 @@ Receive = Callable[[str, bytes], None]
 
 
 class BusDown(Exception):
-    """Nothing may be taken for published; the message says what is down and what to do."""
+    """Nothing may be taken for published; the message says what is down, whether others may have been told all the
+    same, and what to do."""
 
 
 class Bus(Protocol):
@@ -67,7 +68,7 @@ def bus_for(settings: Settings, kube: Kube, clock: Clock, metrics: Metrics) -> B
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "nats":
             raise
-        sentence = f"{PREFIX}BUS_URL is set but nats-py isn't installed: pip install 'belay[bus]'"
+        sentence = f"{PREFIX}BUS_URL is set but nats-py isn't installed: in Belay's checkout, pip install '.[bus]'"
         raise StartupError(f"{sentence}, or unset it and run one gateway") from None
     bus = NatsBus(settings, clock)
     metrics.watch_bus(lambda: bus.state() is None)

@@ -5,7 +5,6 @@ messages to confirmed subscriptions are handed on directly. Whatever a peer send
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from belay_api.frames import (
 )
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import Bearer, User
+from belay_gateway.backlog import Backlog, Shared
 from belay_gateway.bucket import Bucket
 from belay_gateway.closing import close_code, disconnect_frame, lost_by
 from belay_gateway.lanes import Lane, Outbox
@@ -54,6 +54,7 @@ class Cable:
     tasks: Tasks
     subscribe: Subscribe
     """Makes the subscription an identifier asks for. Raises Rejected, KubeError."""
+    backlog: Backlog
 
 
 class Connection:
@@ -94,7 +95,7 @@ class Connection:
         self.user = user
         self.bearer = bearer
         settings, now = cable.settings, cable.clock.monotonic()
-        self._outbox = Outbox(ws, transport, settings.max_queue_per_socket, self._overflowed)
+        self._outbox = Outbox(ws, transport, cable.backlog, self._overflowed)
         self._commands: Lane[Command] = Lane(self._carry_out, _QUEUED_COMMANDS)
         self._bucket = Bucket(cable.clock, settings.max_frames_per_second, settings.max_frames_per_second * _BURST)
         self._subscriptions: dict[str, Subscription] = {}
@@ -235,10 +236,10 @@ class Connection:
         self._cable.metrics.refusals.count(why)
         self.say(identifier, error)
 
-    def say_text(self, identifier: str, kind: str, text: str) -> None:
-        """Queue a message that many are told: its type, and its JSON, made once for all of them."""
-        self._cable.metrics.frames_out.labels(kind).inc()
-        self._outbox.put(f'{{"identifier": {json.dumps(identifier)}, "message": {text}}}')
+    def say_shared(self, identifier: str, shared: Shared) -> None:
+        """Queue a message that many are told."""
+        self._cable.metrics.frames_out.labels(shared.kind).inc()
+        self._outbox.put_shared(identifier, shared)
 
     def disconnect(self, reason: DisconnectReason, *, reconnect: bool, message: str = "") -> None:
         """Tell the peer why, and close; its subscriptions end now."""

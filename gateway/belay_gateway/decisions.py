@@ -4,6 +4,7 @@ The Sink of the reader of unsettled PermissionRequests. A decision is told once,
 socket when it sees it made; whoever was away asks for it with `replay_permissions`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -41,6 +42,8 @@ class Decisions:
         self._sockets = sockets
         self._tasks = tasks
         self._seen: dict[Ref, _Seen] = {}
+        self.expects: Callable[[Json], bool] = lambda _: True
+        """Whether the reader will tell what becomes of a request that was made just now."""
 
     # --- Sink --------------------------------------------------------------------------------------------------
 
@@ -91,6 +94,15 @@ class Decisions:
         session = self._sockets.session(seen.agent, seen.session_id)
         if now and now["metadata"]["uid"] == seen.uid and session and session.is_open:
             self.tell(session, now)
+
+    def note_asked(self, made: Json) -> None:
+        """A request was made here: what is decided on it is told even if the reader never sees it unsettled, because it
+        was decided and settled while the watch was away (C5)."""
+        seen = self._entry(made)
+        if not self.expects(made):
+            self._seen.pop(ref_of(made), None)
+            if not seen.told:
+                self._tasks.spawn(self._look_again(ref_of(made), seen), "reading a permission request again")
 
     # --- telling -----------------------------------------------------------------------------------------------
 

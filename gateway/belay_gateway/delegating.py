@@ -15,6 +15,7 @@ from belay_api.idempotency import keyed
 from belay_api.meta import ANNOTATION_ASKED_BY, API_VERSION, VERB_DELEGATE
 from belay_api.names import Ref
 from belay_gateway.access import Access
+from belay_gateway.attempts import FENCED
 from belay_gateway.auth import User
 from belay_gateway.held import is_held
 from belay_gateway.presence import Presence
@@ -22,7 +23,7 @@ from belay_gateway.refused import Refused
 from belay_gateway.sockets import Session
 from belay_gateway.verdicts import Asker, Refusal
 from belay_kube.client import DELEGATIONS, Json, Kube
-from belay_kube.errors import KubeError, NotFound, Temporary, TooLarge
+from belay_kube.errors import KubeError, NotFound, Temporary, TooLarge, Unreachable
 from belay_kube.once import KeyReused, create_once
 
 _SENTENCE = 500
@@ -66,6 +67,12 @@ class Delegating:
             raise Refused(ErrorCode.FORBIDDEN, sentence)
         await self._check(caller, order)
         order = replace(order, spec={**order.spec, "requester": caller.name})
+        try:
+            return await self._make(caller, order)
+        except Unreachable as error:
+            raise Refused(ErrorCode.UNAVAILABLE, perhaps_made(order, error)) from error
+
+    async def _make(self, caller: User, order: Order) -> tuple[Json, bool]:
         if order.key is None:
             return await self.kube.create(DELEGATIONS, order.namespace, order.body()), True
         key = keyed(order.namespace, caller.name, order.key, order.body())
@@ -102,7 +109,7 @@ class Delegating:
             asked_by=f"{session.agent.name}/{session.session_id}",
         )
         if not await self.presence.holds(session):
-            raise Refused(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
+            raise Refused(FENCED.code, FENCED.message)
         return await self.create(session.user, order)
 
     async def _check_held(self, session: Session, parent: str) -> None:
@@ -115,6 +122,16 @@ class Delegating:
         if not held:
             sentence = f"parent: this session doesn't hold {parent}: name a delegation that it has accepted"
             raise Refused(ErrorCode.NOT_HOLDER, sentence)
+
+
+def perhaps_made(order: Order, error: Unreachable) -> str:
+    """What to do when nobody knows whether a create came through. Pure."""
+    why = f" ({error.said})" if error.said else ""
+    if order.key:
+        return f"no answer to the create{why}: try again with the same idempotency key, which makes it once"
+    if order.name:
+        return f"no answer to the create{why}: it may have been made; try again, its name can't be taken twice"
+    return f"no answer to the create{why}: it may have been made; look before you repeat it, or use an idempotency key"
 
 
 def lacks(user: User, verb: str, what: str, namespace: str) -> str:
@@ -145,9 +162,9 @@ def _refusal_of(error: KubeError) -> Refusal:
     """What a socket is told of an answer of the API server to a create."""
     match error:
         case Temporary():
-            return Refusal(ErrorCode.UNAVAILABLE, f"not made, try again: {error.message}"[:_SENTENCE])
+            return Refusal(ErrorCode.UNAVAILABLE, f"not made, try again: {error.said or 'no answer'}"[:_SENTENCE])
         case TooLarge():
             return Refusal(ErrorCode.TOO_LARGE, "too large to be stored: put it where the agent can read it")
         case _:
             code = ErrorCode.FORBIDDEN if error.status == 403 else ErrorCode.INVALID
-            return Refusal(code, error.message[:_SENTENCE])
+            return Refusal(code, (error.said or error.message)[:_SENTENCE])

@@ -3,12 +3,15 @@ do, and a short list stands in for a deque, which is ten times its size.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import aiohttp
 import structlog
 from aiohttp import web
+
+from belay_gateway.backlog import Backlog, Shared, size_of
 
 log = structlog.get_logger(__name__)
 
@@ -69,31 +72,50 @@ class Lane(Generic[T]):
             log.exception("an item was not handled")
 
 
+class Queued(NamedTuple):
+    """A frame that waits: its text, or the identifier that `shared` is for, and its bytes."""
+
+    text: str
+    sent: Callable[[], None] | None
+    shared: Shared | None
+    size: int
+
+    def frame(self) -> str:
+        """As it is sent. What many are told is joined only now: while it waits, it is held once for all."""
+        if self.shared is None:
+            return self.text
+        return f'{{"identifier": {json.dumps(self.text)}, "message": {self.shared.text}}}'
+
+
 class Outbox:
     """Frames on their way to one peer. Whoever puts one never waits; a peer that doesn't read overflows it."""
 
-    __slots__ = ("_bytes", "_ended", "_frames", "_limit", "_overflowed", "_task", "_transport", "_ws")
+    __slots__ = ("_backlog", "_bytes", "_ended", "_frames", "_overflowed", "_task", "_transport", "_ws")
 
     def __init__(
-        self, ws: web.WebSocketResponse, transport: asyncio.Transport | None, limit: int, overflowed: Callable[[], None]
+        self,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        backlog: Backlog,
+        overflowed: Callable[[], None],
     ) -> None:
         self._ws = ws
         self._transport = transport
-        self._limit = limit
+        self._backlog = backlog
         self._overflowed = overflowed
-        self._frames: list[tuple[str, Callable[[], None] | None]] = []
+        self._frames: list[Queued] = []
         self._bytes = 0
+        """Of the frames that wait and of the one that is being sent."""
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
     def put(self, text: str, sent: Callable[[], None] | None = None) -> None:
         """Queue a frame; `sent` is called once it was written to the connection."""
-        if self._ended:
-            return
-        if len(self._frames) >= self._limit or self._bytes + len(text) > MAX_QUEUED_BYTES:
-            self._overflowed()
-            return
-        self._append(text, sent)
+        self._put(Queued(text, sent, None, size_of(text)))
+
+    def put_shared(self, identifier: str, shared: Shared) -> None:
+        """Queue a message that many are told, for one subscription."""
+        self._put(Queued(identifier, None, shared, len(identifier) + shared.size))
 
     def end_with(self, text: str, *, drop: bool = False) -> None:
         """Queue the last frame; nothing goes after it, and with `drop` nothing that waits goes before it."""
@@ -101,14 +123,30 @@ class Outbox:
             return
         self._ended = True
         if drop:
-            self._frames.clear()
-        self._append(text, None)
+            self._drop()
+        self._append(Queued(text, None, None, size_of(text)))
 
-    def _append(self, text: str, sent: Callable[[], None] | None) -> None:
-        self._frames.append((text, sent))
-        self._bytes += len(text)
+    def _put(self, frame: Queued) -> None:
+        if self._ended:
+            return
+        if len(self._frames) >= self._backlog.frames or self._bytes + frame.size > MAX_QUEUED_BYTES:
+            self._overflowed()
+            return
+        self._append(frame)
+
+    def _append(self, frame: Queued) -> None:
+        self._frames.append(frame)
+        self._count(frame.size)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._backlog.add(size)
+
+    def _drop(self) -> None:
+        self._count(-sum(frame.size for frame in self._frames))
+        self._frames.clear()
 
     @property
     def clear(self) -> bool:
@@ -124,7 +162,7 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """Whether less than half of what may be queued is."""
-        return len(self._frames) * 2 < self._limit and self._bytes * 2 < MAX_QUEUED_BYTES
+        return len(self._frames) * 2 < self._backlog.frames and self._bytes * 2 < MAX_QUEUED_BYTES
 
     async def flushed(self) -> None:
         """Return once everything was written."""
@@ -134,7 +172,7 @@ class Outbox:
     def stop(self) -> None:
         """Drop what waits."""
         self._ended = True
-        self._frames.clear()
+        self._drop()
         if self._task:
             self._task.cancel()
 
@@ -144,19 +182,29 @@ class Outbox:
         if self._transport:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """Close as of a peer that doesn't read."""
+        self._overflowed()
+
     async def _run(self) -> None:
         try:
             while self._frames:
-                text, sent = self._frames.pop(0)
-                self._bytes = max(0, self._bytes - len(text))
-                await self._ws.send_str(text)
-                if sent:
-                    sent()
+                await self._send(self._frames.pop(0))
         except (ConnectionError, RuntimeError, aiohttp.ClientError):
             # The peer is gone; its reader ends too and says why.
-            self._frames.clear()
+            self._drop()
         finally:
+            self._backlog.idle(self)
             self._task = None
+
+    async def _send(self, frame: Queued) -> None:
+        self._backlog.sending(self)
+        try:
+            await self._ws.send_str(frame.frame())
+        finally:
+            self._count(-frame.size)
+        if frame.sent:
+            frame.sent()
 
     async def write_at_once(self, write: Callable[[], Awaitable[Any]]) -> None:
         """Write a ping or the like if that can't wait for the peer; else leave it out, more important things queue."""

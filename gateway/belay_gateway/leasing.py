@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 _AGAIN_SECONDS = 1.0
 _REQUEST_SECONDS = 5.0
+RELEASE_SECONDS = _REQUEST_SECONDS
 _LATELY = 4
 """Periods without a renewal after which the process isn't ready any more."""
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from belay_gateway.app import GATEWAY, create_app
+from belay_gateway.leasing import RELEASE_SECONDS
 from belay_gateway.refusals import Refusals, Why
 from belay_gateway.settings import Settings
 from belay_kube.client import Kube, connect
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 _BACKLOG = 2048
 _FIELD_BYTES = 4096
+_REQUESTS_SECONDS = 2.0
+"""For answers under way once all else has ended; they had as long as the sockets had before."""
 NEEDS = (
     *reading("agents", "agentsubscriptions", "delegations", "permissionrequests"),
     *writing_status("agentsubscriptions", "delegations", "permissionrequests"),
@@ -52,7 +55,7 @@ async def gate(settings: Settings) -> None:
 
 async def _serve(kube: Kube, settings: Settings) -> None:
     app = create_app(kube, SystemClock(), settings)
-    runner = make_runner(app, settings.shutdown_seconds)
+    runner = make_runner(app, _REQUESTS_SECONDS)
     await runner.setup()
     try:
         url = await listen(runner, settings.host, settings.port, _BACKLOG)
@@ -68,6 +71,13 @@ async def _serve(kube: Kube, settings: Settings) -> None:
             await app[GATEWAY].send_away()
         finally:
             await runner.cleanup()
+
+
+def longest_end(settings: Settings) -> float:
+    """Most seconds that a graceful end takes: the sum stays below the 30 that Kubernetes waits before it kills, or the
+    Lease would not be released (P7). aiohttp waits for answers under way twice: before it cancels them, and after.
+    """
+    return settings.drain_seconds + settings.shutdown_seconds + 2 * _REQUESTS_SECONDS + RELEASE_SECONDS
 
 
 def make_runner(app: web.Application, shutdown_timeout: float) -> web.AppRunner:

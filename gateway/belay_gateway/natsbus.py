@@ -65,11 +65,16 @@ class NatsBus:
                 await client.publish(self._prefix + subject, data)
                 await client.flush()
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise BusDown(self._sentence(_words(error))) from None
+            # The library may have sent it, or still does when it is connected again.
+            raise BusDown(self._in_doubt(_words(error))) from None
+
+    def _in_doubt(self, problem: str) -> str:
+        sentence = f"the bus, NATS at {self._shown}, didn't confirm it ({problem})"
+        return f"{sentence}: other gateways may have been told; send it again if hearing it twice does no harm"
 
     def _sentence(self, problem: str) -> str:
         sentence = f"the bus, NATS at {self._shown}, can't be reached ({problem}), so other gateways can't be told"
-        return f"{sentence}: start it or mend {PREFIX}BUS_URL, then send it again"
+        return f"{sentence}: nobody was told; start it or mend {PREFIX}BUS_URL, then send it again"
 
     async def run(self) -> None:
         """Stay connected until cancelled; a connection that the library gives up is made anew."""
@@ -81,10 +86,20 @@ class NatsBus:
                 await closed.wait()
             except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
                 self._lost(_words(error))
+            except Exception as error:
+                # What a server says must not end the process: everything else goes on without a bus.
+                log.exception("the bus failed, connecting again")
+                self._lost(_words(error))
             finally:
                 self._client = None
-                await client.close()
+                await self._close(client)
             await self._clock.sleep(_AGAIN_SECONDS)
+
+    async def _close(self, client: Client) -> None:
+        try:
+            await client.close()
+        except Exception:
+            log.exception("a connection of the bus was not closed properly")
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         async def failed(error: Exception) -> None:

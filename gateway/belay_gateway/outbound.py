@@ -4,20 +4,33 @@ The Sink of the reader of `status.phase=Dispatched`. An offer goes once to each 
 without a sign of life (D7), and is revoked when the delegation left that phase by somebody else's hand.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
+
+import structlog
 
 from belay_api.frames import Dispatch, Revoked
 from belay_api.names import Ref
 from belay_api.times import from_wire
-from belay_gateway.objects import agent_of, attempt_of, ref_of
+from belay_api.transitions import TERMINAL, Phase
+from belay_gateway.hints import Hints
+from belay_gateway.objects import agent_of, attempt_of, phase_in, ref_of
+from belay_gateway.patience import patiently
 from belay_gateway.showing import Showing
 from belay_gateway.sockets import Offer, Session, Sockets
-from belay_kube.client import Json
+from belay_gateway.tasks import Tasks
+from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
+from belay_kube.errors import KubeError, NotFound
+
+log = structlog.get_logger(__name__)
 
 OFFER_AGAIN_SECONDS = 8.0
 _TICK_SECONDS = 1.0
+_READS_AT_ONCE = 8
+_TAKEN: Final = TERMINAL | {Phase.IN_PROGRESS, Phase.STUCK}
 
 
 class Offers:
@@ -25,18 +38,25 @@ class Offers:
 
     def __init__(
         self,
+        kube: Kube,
         clock: Clock,
         sockets: Sockets,
         threshold: Callable[[Ref, Json], int],
         is_unfit: Callable[[Session], bool],
+        hints: Hints,
+        tasks: Tasks,
     ) -> None:
+        self._kube = kube
         self._clock = clock
+        self._hints = hints
+        self._tasks = tasks
         self._sockets = sockets
         self._threshold = threshold
         self._is_unfit = is_unfit
         self._open: dict[Ref, dict[str, Json]] = {}
         self._agent_of: dict[Ref, Ref] = {}
         self._showing = Showing(self._show)
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
 
     def get(self, ref: Ref) -> Json | None:
         """What is on offer under that name, as last seen."""
@@ -77,8 +97,9 @@ class Offers:
         self._open[agent].pop(name, None)
         if not self._open[agent]:
             del self._open[agent]
-        for session in self._sockets.of(agent):
-            self._revoke(session, name)
+        shown = [(session, at) for session in self._sockets.of(agent) if (at := self._withdraw(session, name))]
+        if shown:
+            self._revoke(Ref(agent.namespace, name), shown)
 
     def synced(self) -> None:
         """Nothing waits for it here."""
@@ -113,12 +134,48 @@ class Offers:
         session.offers[frame.name] = Offer(frame.attempt, self._clock.monotonic())
         session.say(frame, sent)
 
-    def _revoke(self, session: Session, name: str) -> None:
-        # Whoever has an action on it under way is answered by that: it won, or is told why not.
-        if session.offers.get(name) and not session.in_flight[name]:
-            session.say(Revoked(name=name, attempt=session.offers[name].attempt))
-        session.offers.pop(name, None)
+    def _withdraw(self, session: Session, name: str) -> int | None:
+        """Show it no more; the attempt that was shown, if the session must hear of that."""
         session.pending.pop(name, None)
+        shown = session.offers.pop(name, None)
+        # Whoever has an action on it under way is answered by that: it won, or is told why not.
+        return shown.attempt if shown and not session.in_flight[name] else None
+
+    def _revoke(self, ref: Ref, shown: list[tuple[Session, int]]) -> None:
+        now = self._hints.newest(ref)
+        if now and all(is_taken(now, attempt) for _, attempt in shown):
+            self._tell_revoked(shown, now, ref.name)
+        else:
+            self._tasks.spawn(self._look_and_revoke(ref, shown), "reading an offer again")
+
+    async def _look_and_revoke(self, ref: Ref, shown: list[tuple[Session, int]]) -> None:
+        """A session may have taken it by HTTP through another gateway: it must not be told to leave what it holds."""
+
+        async def read() -> Json | None:
+            try:
+                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+            except NotFound:
+                return None
+
+        try:
+            async with self._reads:
+                now = await patiently(self._clock, read, lambda: any(session.is_open for session, _ in shown))
+        except KubeError as error:
+            # Whoever accepts it all the same is told then.
+            log.warning("an offer could not be read again", delegation=str(ref), error=error.message[:300])
+            return
+        still = [(session, at) for session, at in shown if ref.name not in {*session.offers, *session.in_flight}]
+        self._tell_revoked(still, now, ref.name)
+
+    def _tell_revoked(self, shown: list[tuple[Session, int]], now: Json | None, name: str) -> None:
+        for session, attempt in shown:
+            if not (now and is_taken(now, attempt) and now["status"].get("sessionId") == session.session_id):
+                session.say(Revoked(name=name, attempt=attempt))
+
+
+def is_taken(delegation: Json, attempt: int) -> bool:
+    """Whether that attempt is nobody else's to take any more. Pure."""
+    return attempt_of(delegation) == attempt and phase_in(delegation) in _TAKEN
 
 
 def dispatch_frame(delegation: Json, threshold: int) -> Dispatch:

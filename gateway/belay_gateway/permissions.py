@@ -4,15 +4,14 @@ Answered on live reads. What an action causes to be said is said before its ack.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from belay_api.frames import Ack, Action, ErrorCode, ReplayPermissions, RequestPermission, Resolved
-from belay_api.names import Ref
 from belay_api.reasons import PermissionReason, permission_resolved, permission_superseded
 from belay_api.times import to_wire
 from belay_gateway import permitting
 from belay_gateway.acting import Acting, who
-from belay_gateway.bucket import Bucket
+from belay_gateway.bucket import Buckets
 from belay_gateway.decisions import Decisions
 from belay_gateway.inbound import Other
 from belay_gateway.metrics import Metrics
@@ -20,14 +19,14 @@ from belay_gateway.presence import Presence
 from belay_gateway.sockets import Session
 from belay_gateway.tasks import KeyedLocks
 from belay_gateway.verdicts import Asker, Refusal
-from belay_gateway.writes import refusal_of
 from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, Json, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.errors import AlreadyExists, Conflict, KubeError, NotFound
+from belay_kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound, TooLarge
 
 _ATTEMPTS = 8
 _NEW_PER_SECOND, _NEW_AT_ONCE = 1.0, 128.0
 """New requests of one agent: they are kept for long, whether or not anybody decides them."""
+_SINGLY = 8
 _FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
 _TOO_FAST = Refusal(ErrorCode.RATE_LIMITED, "this agent asks for too many permissions at once: wait a minute")
 _BUSY = Refusal(ErrorCode.UNAVAILABLE, "it changes too often just now: try again")
@@ -54,7 +53,7 @@ class Permissions:
         self._acting = acting
         self._metrics = metrics
         self._locks = KeyedLocks()
-        self._budgets: dict[Ref, Bucket] = {}
+        self._budgets = Buckets(clock, _NEW_PER_SECOND, _NEW_AT_ONCE)
 
     def serve(self, others: dict[type[Action], Other]) -> None:
         """Take over the actions that are about permissions."""
@@ -85,7 +84,7 @@ class Permissions:
                 except NotFound as error:
                     return Refusal(ErrorCode.NOT_FOUND, error.message[:500])
                 except KubeError as error:
-                    return refusal_of(error)
+                    return _refusal_of(error)
 
     async def _until_it_stands(self, session: Session, step: Callable[[], Awaitable[Ack | Refusal]]) -> Ack | Refusal:
         for _ in range(_ATTEMPTS):
@@ -102,27 +101,34 @@ class Permissions:
         if action.delegation and (refusal := await self._not_held(session, asker, action.delegation)):
             return refusal
         name = permitting.name_of(asker, action)
+        if not self._budgets.take(session.agent) and not await self._exists(session, name):
+            return _TOO_FAST
         same_id, unsettled = await asyncio.gather(
             self._of(session, f"spec.requestId={action.request_id}"), self._of(session, permitting.UNSETTLED)
         )
         verdict = permitting.judge(name, same_id, unsettled, self._clock.now())
         if isinstance(verdict, Refusal):
             return verdict
-        if isinstance(verdict, permitting.New) and not self._budget(session.agent).take():
-            return _TOO_FAST
-        await self._supersede(name, same_id)
         if isinstance(verdict, permitting.New):
-            agent = await self._kube.get(AGENTS, session.agent.namespace, session.agent.name)
-            request = permitting.body(asker, agent, action, verdict.at)
-            await self._kube.create(PERMISSION_REQUESTS, session.agent.namespace, request)
+            # Made before the others end: refused, by a quota say, it leaves the old question as it was.
+            await self._make(session, asker, action, verdict)
+            await self._supersede(name, same_id)
         else:
+            await self._supersede(name, same_id)
             await self._ask_again(session, verdict)
         return Ack(ref=action.ref, name=name)
 
-    def _budget(self, agent: Ref) -> Bucket:
-        if agent not in self._budgets:
-            self._budgets[agent] = Bucket(self._clock, _NEW_PER_SECOND, _NEW_AT_ONCE)
-        return self._budgets[agent]
+    async def _make(self, session: Session, asker: Asker, action: RequestPermission, new: permitting.New) -> None:
+        agent = await self._kube.get(AGENTS, session.agent.namespace, session.agent.name)
+        request = permitting.body(asker, agent, action, new.at)
+        self._decisions.note_asked(await self._kube.create(PERMISSION_REQUESTS, session.agent.namespace, request))
+
+    async def _exists(self, session: Session, name: str) -> bool:
+        try:
+            await self._kube.get(PERMISSION_REQUESTS, session.agent.namespace, name)
+        except NotFound:
+            return False
+        return True
 
     async def _not_held(self, session: Session, asker: Asker, name: str) -> Refusal | None:
         try:
@@ -146,18 +152,29 @@ class Permissions:
         if known.again:
             status = {"askedAgainTime": to_wire(known.again)}
             await self._kube.patch_status(PERMISSION_REQUESTS, known.request, status)
+        if permitting.is_open(known.request):
+            self._decisions.note_asked(known.request)
         self._decisions.tell(session, known.request)
 
     async def _replay(self, session: Session, action: ReplayPermissions) -> Ack:
-        wanted = set(action.request_ids)
-        meant: dict[str, list[Json]] = {}
-        for request in await self._of(session):
-            if request["spec"]["requestId"] in wanted:
-                meant.setdefault(request["spec"]["requestId"], []).append(request)
-        for request_id in dict.fromkeys(action.request_ids):
-            if latest := permitting.newest(meant.get(request_id, ())):
-                self._decisions.tell(session, latest)
+        latest = await self._latest(session, dict.fromkeys(action.request_ids))
+        for request in latest.values():
+            if request:
+                self._decisions.tell(session, request)
         return Ack(ref=action.ref)
+
+    async def _latest(self, session: Session, ids: dict[str, None]) -> dict[str, Json | None]:
+        """What each of these ids means now; no more than that is held, however much was asked before."""
+        found: dict[str, Json | None] = dict.fromkeys(ids)
+        each = [f"spec.requestId={request_id}" for request_id in ids]
+        # Few are looked up one by one; for many, all that the session ever asked is paged through once.
+        for selectors in [[one] for one in each] if len(each) <= _SINGLY else [[]]:
+            async for request in self._paged(session, *selectors):
+                request_id = request["spec"]["requestId"]
+                if request_id in found:
+                    known = found[request_id]
+                    found[request_id] = permitting.newest((known, request) if known else (request,))
+        return found
 
     async def _resolved(self, session: Session, action: Resolved) -> Ack | Refusal:
         same_id = await self._of(session, f"spec.requestId={action.request_id}")
@@ -174,10 +191,27 @@ class Permissions:
 
     async def _of(self, session: Session, *selectors: str) -> list[Json]:
         """The session's requests, by a live read."""
+        return [request async for request in self._paged(session, *selectors)]
+
+    async def _paged(self, session: Session, *selectors: str) -> AsyncIterator[Json]:
         own = f"spec.agentRef.name={session.agent.name},spec.sessionId={session.session_id}"
         query = {"fieldSelector": ",".join((own, *selectors))}
-        listed = pages(self._kube, PERMISSION_REQUESTS, session.agent.namespace, **query)
-        return [request async for page in listed for request in page["items"]]
+        async for page in pages(self._kube, PERMISSION_REQUESTS, session.agent.namespace, **query):
+            for request in page["items"]:
+                yield request
 
     def _asker(self, session: Session) -> Asker:
         return Asker(session.agent.name, session.session_id, self._identity)
+
+
+def _refusal_of(error: KubeError) -> Refusal:
+    """What a session is told of an answer of the API server about its question."""
+    match error:
+        case TooLarge():
+            return Refusal(ErrorCode.TOO_LARGE, "too large to be stored: shorten the description or the input preview")
+        case Forbidden():
+            return Refusal(ErrorCode.FORBIDDEN, f"the question can't be kept: {error.message}"[:500])
+        case Invalid():
+            return Refusal(ErrorCode.INVALID, error.message[:500])
+        case _:
+            return Refusal(ErrorCode.UNAVAILABLE, f"the API server can't be reached, try again: {error.message}"[:500])

@@ -105,13 +105,14 @@ class Presence:
                 )
                 check_ours(row, session.agent, session.session_id, session.user.name)
                 status = claimed(row, session.user.name, self._identity, session.token, self._clock.now())
-                await self._kube.patch_status(SUBSCRIPTIONS, row, status)
+                claim = await self._kube.patch_status(SUBSCRIPTIONS, row, status)
             except (AlreadyExists, Conflict, NotFound):
                 # Another socket of this session was faster; who is right is decided by what stands there now.
                 self._metrics.conflicts.labels("agentsubscriptions").inc()
                 continue
             except RowConflict as conflict:
                 raise Rejected(ErrorCode.FORBIDDEN, str(conflict)) from None
+            session.told_unresponsive = bool(claim["status"].get("unresponsive"))
             self._metrics.row_writes.labels("claim", "ok").inc()
             return
         raise Rejected(ErrorCode.UNAVAILABLE, f"session {session.session_id} is contended: try again")

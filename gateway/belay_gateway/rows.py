@@ -63,7 +63,8 @@ def check_ours(row: Json, agent: Ref, session_id: str, user: str) -> None:
 
 
 def claimed(row: Json, user: str, holder: str, token: str, now: datetime) -> Json:
-    """The status that makes `holder` the holder, under a new epoch."""
+    """The merge patch that makes `holder` the holder, under a new epoch. That the session has work it doesn't answer
+    for stays as it is: coming back is no answer."""
     old = row.get("status") or {}
     at = to_wire(now)
     return {
@@ -76,7 +77,6 @@ def claimed(row: Json, user: str, holder: str, token: str, now: datetime) -> Jso
         "disconnectedTime": None,
         "transitions": old["transitions"] + 1 if "transitions" in old else int("token" in old),
         "reason": None,
-        "unresponsive": None,
     }
 
 

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     drain_seconds: Whole = Field(default=5, ge=0, le=300)
     """Over which open sockets are told at a graceful end to come back elsewhere."""
     shutdown_seconds: Whole = Field(default=10, ge=1, le=300)
-    """Most that a graceful end waits for writes, and again for rows."""
+    """Most that a graceful end waits after that, for sockets, writes and rows together; `longest_end` is the whole."""
 
     @model_validator(mode="after")
     def _one_lost_beat_is_no_loss(self) -> "Settings":

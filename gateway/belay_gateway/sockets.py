@@ -10,6 +10,7 @@ from belay_api.frames import DisconnectReason, Frame
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import User
+from belay_gateway.backlog import Shared
 
 Key = tuple[str, str]
 
@@ -20,8 +21,8 @@ class Peer(Protocol):
     def say(self, identifier: str, message: Frame, sent: Callable[[], None] | None = None) -> None:
         """Queue a message; `sent` is called once it was put on the wire. Never waits."""
 
-    def say_text(self, identifier: str, kind: str, text: str) -> None:
-        """Queue a message that many are told: its type, and its JSON. Never waits."""
+    def say_shared(self, identifier: str, shared: Shared) -> None:
+        """Queue a message that many are told. Never waits."""
 
     def disconnect(self, reason: DisconnectReason, *, reconnect: bool) -> None:
         """Tell the peer why, and close. Never waits."""
@@ -92,6 +93,11 @@ class Session:
     def say(self, message: Frame, sent: Callable[[], None] | None = None) -> None:
         """Queue a message for its peer."""
         self.peer.say(self.identifier, message, sent)
+
+    def tell(self, shared: Shared) -> None:
+        """Queue what many are told, once it is confirmed."""
+        if self.is_open:
+            self.peer.say_shared(self.identifier, shared)
 
 
 class Sockets:

@@ -1,10 +1,10 @@
 """What the delegations of one namespace say to its topics: the Sink of that namespace's reader.
 
 An event goes to the topic of the delegation, to the own topic of the session that holds it, and to those who wait for
-its end: the session that asked for it on its socket, and the session that holds its parent (D8).
+its end: the session that asked for it on its socket, and the session that holds its parent (D8). Anybody who may create
+delegations can name any parent, so the holder's topic is told only to those in whose name the child was asked for.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from belay_api.frames import MAX_FRAME_BYTES, Event
 from belay_api.meta import ANNOTATION_ASKED_BY, SESSION_TOPIC_PREFIX
 from belay_api.reasons import Reason
 from belay_api.transitions import TERMINAL, Phase
+from belay_gateway.backlog import Shared
+from belay_gateway.fanout import Fanout
 from belay_gateway.objects import attempt_of, phase_in
 from belay_gateway.wire import text_of
 from belay_kube.client import Json
@@ -26,11 +28,15 @@ _MAX_MESSAGE = 2048
 class Listener(Protocol):
     """Who listens to a topic."""
 
-    def say(self, kind: str, text: str) -> None:
-        """Tell a message: its type, and its JSON. Never waits."""
+    @property
+    def user(self) -> str:
+        """In whose name."""
+
+    def say(self, shared: Shared) -> None:
+        """Tell a message. Never waits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stand:
     """What is remembered of one delegation: what an event of it says in short, and whom it concerns."""
 
@@ -45,6 +51,8 @@ class Stand:
     """The own topic of the session that asked for it."""
     parent: str | None = field(default=None, compare=False)
     """Name of the delegation it is a part of."""
+    requester: str | None = field(default=None, compare=False)
+    """The user in whose name it was asked for."""
 
 
 def stand_of(obj: Json) -> Stand:
@@ -61,6 +69,7 @@ def stand_of(obj: Json) -> Stand:
         holder=f"{SESSION_TOPIC_PREFIX}{agent}/{session}" if session else None,
         asker=f"{SESSION_TOPIC_PREFIX}{asked_by}" if asked_by else None,
         parent=parent.get("name") if parent.get("kind", "Delegation") == "Delegation" else None,
+        requester=spec.get("requester"),
     )
 
 
@@ -92,27 +101,42 @@ def event_text(namespace: str, event: Event) -> str:
 
 
 class NamespaceTopics:
-    """Knows how the delegations of a namespace stand, and who listens to its topics."""
+    """Knows how the delegations of a namespace stand, and who listens to its topics. Of one that has ended only that is
+    kept: nothing of it changes any more."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, fanout: Fanout) -> None:
         self.listeners: dict[str, set[Listener]] = {}
         self._namespace = namespace
+        self._fanout = fanout
         self._stands: dict[str, Stand] = {}
+        self._ended: dict[str, str] = {}
+        """The uids of those that have ended, by name."""
         self._live = False
 
     def changed(self, obj: Json) -> None:
         """Tell the listeners, if it stands otherwise than before."""
-        name, new = obj["metadata"]["name"], stand_of(obj)
-        old = self._stands.get(name)
-        self._stands[name] = new
+        name, uid = obj["metadata"]["name"], obj["metadata"]["uid"]
+        if self._ended.get(name) == uid:
+            return
+        new, old = stand_of(obj), self._stands.get(name)
+        self._remember(name, uid, new)
         if self._live and old != new:
             self._tell(name, new, obj.get("status") or {})
+
+    def _remember(self, name: str, uid: str, stand: Stand) -> None:
+        if stand.phase in TERMINAL:
+            self._ended[name] = uid
+            self._stands.pop(name, None)
+        else:
+            self._ended.pop(name, None)
+            self._stands[name] = stand
 
     def deleted(self, obj: Json) -> None:
         """A delegation that is deleted before its end ends by that."""
         name = obj["metadata"]["name"]
+        self._ended.pop(name, None)
         old = self._stands.pop(name, None)
-        if old and old.phase not in TERMINAL:
+        if old:
             self._tell(name, replace(old, phase=Phase.CANCELLED, reason=Reason.DELETED), {})
 
     def synced(self) -> None:
@@ -122,17 +146,24 @@ class NamespaceTopics:
     def lost(self) -> None:
         """What changes meanwhile is told when contact is back."""
 
-    def tell(self, topic: str, kind: str, text: str) -> None:
-        """Tell a message to each listener of a topic."""
-        for listener in tuple(self.listeners.get(topic, ())):
-            listener.say(kind, text)
+    def tell(self, topic: str, shared: Shared, user: str | None = None) -> None:
+        """Tell a message to each listener of a topic, or to those in the name of `user`."""
+        listeners = self.listeners.get(topic, ())
+        self._fanout.tell([each.say for each in listeners if user is None or each.user == user], shared)
 
     def _tell(self, name: str, stand: Stand, status: Json) -> None:
-        for topic in set(self._topics(stand)) & self.listeners.keys():
-            event = event_of(topic, name, stand, status)
-            self.tell(topic, event.type, event_text(self._namespace, event))
+        concerned = {topic for topic in (stand.topic, stand.holder, stand.asker) if topic}
+        for topic in concerned & self.listeners.keys():
+            self.tell(topic, self._event(topic, name, stand, status))
+        over = self._over(stand)
+        if over and over not in concerned and over in self.listeners:
+            self.tell(over, self._event(over, name, stand, status), stand.requester)
 
-    def _topics(self, stand: Stand) -> Iterator[str]:
-        parent = self._stands.get(stand.parent) if stand.parent else None
-        concerned = (stand.topic, stand.holder, stand.asker, parent.holder if parent else None)
-        return (topic for topic in concerned if topic)
+    def _over(self, stand: Stand) -> str | None:
+        """The own topic of the session that holds its parent, if anybody is known in whose name it was asked for."""
+        parent = self._stands.get(stand.parent) if stand.parent and stand.requester else None
+        return parent.holder if parent else None
+
+    def _event(self, topic: str, name: str, stand: Stand, status: Json) -> Shared:
+        event = event_of(topic, name, stand, status)
+        return Shared(event.type, event_text(self._namespace, event))

@@ -1,12 +1,13 @@
 """`AgentChannel` with a `topic_id`: listeners of a topic hear of every change of phase of its delegations, and what is
 broadcast to it (C3).
 
-One reader for each namespace that has listeners: started with the first, stopped with the last.
+One reader for each namespace that has listeners: started with the first, stopped some time after the last, so that
+nobody who comes and goes makes the API server list a namespace again and again.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from belay_api.frames import Error, ErrorCode, Identifier
 from belay_api.meta import SESSION_TOPIC_PREFIX
@@ -15,8 +16,10 @@ from belay_api.reasons import SubscriptionReason
 from belay_gateway.access import Access, owns
 from belay_gateway.agents import Agents
 from belay_gateway.auth import User
+from belay_gateway.backlog import Shared
 from belay_gateway.cable import Connection
 from belay_gateway.channel import is_label
+from belay_gateway.fanout import Fanout
 from belay_gateway.refusals import Why
 from belay_gateway.subscription import Rejected
 from belay_gateway.topicevents import NamespaceTopics
@@ -26,6 +29,8 @@ from belay_kube.clock import Clock
 from belay_kube.errors import NotFound
 from belay_kube.reader import Reader
 
+IDLE_SECONDS = 60.0
+"""That a reader outlives its last listener."""
 _SYNC_SECONDS = 10.0
 _TOPIC_CHARS = 253
 
@@ -43,17 +48,20 @@ class _Watched:
     sink: NamespaceTopics
     reader: Reader
     task: "asyncio.Task[None]"
-    listeners: int = field(default=0)
+    listeners: int = 0
+    idle: "asyncio.Task[None] | None" = None
+    """Ends the reader, unless somebody listens again."""
 
 
 class Topics:
     """Who listens to what, in all namespaces."""
 
-    def __init__(self, kube: Kube, clock: Clock, agents: Agents, access: Access) -> None:
+    def __init__(self, kube: Kube, clock: Clock, agents: Agents, access: Access, fanout: Fanout) -> None:
         self._kube = kube
         self._clock = clock
         self._agents = agents
         self._access = access
+        self._fanout = fanout
         self._watched: dict[str, _Watched] = {}
         self.on_ended: Callable[[asyncio.Task[None]], None] = lambda _: None
         """Called when a reader ends."""
@@ -99,17 +107,20 @@ class Topics:
         namespace, topic = subscription.topic
         watched = self._watched.get(namespace)
         if watched is None:
-            sink = NamespaceTopics(namespace)
+            sink = NamespaceTopics(namespace, self._fanout)
             reader = Reader(self._kube, DELEGATIONS, sink, self._clock, namespace=namespace)
             task = asyncio.get_running_loop().create_task(reader.run(), name=f"reader of topics in {namespace}")
             task.add_done_callback(self.on_ended)
             watched = self._watched[namespace] = _Watched(sink, reader, task)
         watched.listeners += 1
+        if watched.idle:
+            watched.idle.cancel()
+            watched.idle = None
         watched.sink.listeners.setdefault(topic, set()).add(subscription)
         return watched
 
     def stop(self, subscription: "TopicSubscription") -> None:
-        """Take a listener out; the last of a namespace ends its reader."""
+        """Take a listener out; the reader of a namespace ends some time after the last."""
         namespace, topic = subscription.topic
         watched = self._watched.get(namespace)
         if watched is None or subscription not in watched.sink.listeners.get(topic, ()):
@@ -119,18 +130,22 @@ class Topics:
             del watched.sink.listeners[topic]
         watched.listeners -= 1
         if watched.listeners == 0:
-            del self._watched[namespace]
-            watched.task.cancel()
+            watched.idle = asyncio.get_running_loop().create_task(self._end(namespace, watched))
 
-    def tell(self, topic: Ref, kind: str, text: str) -> None:
-        """Tell a message, its type and its JSON, to each listener that this process has. Never waits."""
+    async def _end(self, namespace: str, watched: _Watched) -> None:
+        await self._clock.sleep(IDLE_SECONDS)
+        del self._watched[namespace]
+        watched.task.cancel()
+
+    def tell(self, topic: Ref, shared: Shared) -> None:
+        """Tell a message to each listener that this process has. Never waits."""
         watched = self._watched.get(topic.namespace)
         if watched:
-            watched.sink.tell(topic.name, kind, text)
+            watched.sink.tell(topic.name, shared)
 
     async def close(self) -> None:
         """Stop every reader."""
-        tasks = [watched.task for watched in self._watched.values()]
+        tasks = [task for watched in self._watched.values() for task in (watched.task, watched.idle) if task]
         self._watched.clear()
         for task in tasks:
             task.cancel()
@@ -151,10 +166,15 @@ class TopicSubscription:
         """Events may flow."""
         self._is_open = True
 
-    def say(self, kind: str, text: str) -> None:
-        """Tell a message: its type, and its JSON."""
+    @property
+    def user(self) -> str:
+        """Who listens."""
+        return self._connection.user.name
+
+    def say(self, shared: Shared) -> None:
+        """Tell a message."""
         if self._is_open:
-            self._connection.say_text(self._identifier, kind, text)
+            self._connection.say_shared(self._identifier, shared)
 
     def receive(self, data: str | None, /) -> None:
         """A topic takes no actions (C4)."""

@@ -73,16 +73,23 @@ class Touching:
         least = thinned_period(list(heartbeats.values()), self._rate)
         due = (s for s, heartbeat in heartbeats.items() if self._is_due(s, now - max(heartbeat, least)))
         free = min(math.ceil(self._rate * _TICK_SECONDS), _IN_FLIGHT - self._in_flight)
-        for session in heapq.nsmallest(free, due, key=lambda s: s.touched_at):
+        for session in heapq.nsmallest(free, due, key=lambda s: (not self._has_turned(s), s.touched_at)):
             session.touching = True
             self._in_flight += 1
             self._tasks.spawn(self._touch(session, now), "renewing a row")
 
     def _is_due(self, session: Session, before: float) -> bool:
-        """At its turn; sooner when it answers again for all it has, as work waits for that."""
+        """At its turn; before all others when it came, or ceased, to answer for all it has: the operator offers work
+        by that."""
         heard_since = session.peer.heard_at() > session.touched_at
-        answers_again = session.told_unresponsive and not self._is_unfit(session)
-        return (session.touched_at <= before or answers_again) and heard_since and not session.touching
+        return (session.touched_at <= before or self._has_turned(session)) and heard_since and not session.touching
+
+    def _has_turned(self, session: Session) -> bool:
+        return self._unfit_now(session) != session.told_unresponsive
+
+    def _unfit_now(self, session: Session) -> bool:
+        """As its row says until it is known what the session owes from before."""
+        return self._is_unfit(session) if session.is_ready else session.told_unresponsive
 
     async def _touch(self, session: Session, now: float) -> None:
         try:
@@ -93,7 +100,7 @@ class Touching:
         self._metrics.touches.labels(result).inc()
 
     async def _renew(self, session: Session, now: float) -> str:
-        unfit = self._is_unfit(session)
+        unfit = self._unfit_now(session)
         patch = renewal(session.token, self._clock.now(), unfit if unfit != session.told_unresponsive else None)
         namespace = session.agent.namespace
         try:

@@ -80,6 +80,8 @@ class Case:
     """Stuck threshold in force for the agent, in seconds."""
     pending: Progress | None = None
     """Progress acknowledged earlier, but not written."""
+    remembers: bool = True
+    """Whether progress that isn't written now is kept for the next write; else it must be written at once."""
 
     @property
     def spec(self) -> Json:
@@ -228,7 +230,7 @@ def _beat_is_due(case: Case, *, changed: bool) -> bool:
     if last is None or case.status.get("gateway") != case.asker.gateway:
         return True
     passed = (case.now - last).total_seconds()
-    return passed >= case.threshold / 4 or (changed and passed >= PROGRESS_SECONDS)
+    return passed >= case.threshold / 4 or (changed and (passed >= PROGRESS_SECONDS or not case.remembers))
 
 
 # --- results -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from belay_operator.decisions import agentstatus, dispatch, fate, lineage, rows
 from belay_operator.decisions.retry import backs_off_until
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.delegations import Delegations
+from belay_operator.lagging import Lagging
 from belay_operator.observe.records import AgentRecord, Row, Work
 from belay_operator.observe.views import Gatherer
 from belay_operator.places import Places
@@ -44,13 +45,14 @@ class Agents:
         self._differs_since: dict[Ref, float] = {}
         self._counted_at = float("-inf")
         self._places = Places(clock)
+        self._lagging = Lagging(clock)
 
     async def tend(self, agent: Ref) -> None:
         """Bring everything of one agent up to date. Raises KubeError."""
         await self._tend_rows(agent)
         await self._end_orphans(agent)
-        await self._dispatch(agent)
-        await self._number(agent)
+        queue = await self._dispatch(agent)
+        await self._number(agent, queue)
         await self._tell(agent)
         self._gatherer.tidy(agent)
 
@@ -115,44 +117,70 @@ class Agents:
         if agent not in self._seen.index.agents:
             await self._find(agent)
 
-    async def _find(self, agent: Ref) -> None:
-        """An agent that was never seen may be there all the same: word of it may still be on its way."""
+    async def _find(self, agent: Ref) -> bool:
+        """Read an agent live: one that was never seen, or has changed, may only not have been heard of yet."""
         found = await self._applier.live_agent(agent)
         if found:
             self._seen.saw_agent(AgentRecord.read(found))
+        return found is not None
 
     # --- queue ---
 
-    async def _dispatch(self, agent: Ref) -> None:
+    async def _dispatch(self, agent: Ref) -> list[Ref]:
+        """Offer what can be offered, tell the others why not; returns who waited, in order."""
         index = self._seen.index
-        waiting = await self._admitted(agent, self._waiting(agent))
-        if not waiting:
-            return
+        waiting = self._waiting(agent)
         if agent not in index.agents and any(work.reason != Reason.AGENT_NOT_FOUND for work in waiting):
             await self._find(agent)
+        known = agent in index.agents
+        waiting = await self._admitted(agent, waiting)
+        if known != (agent in index.agents):
+            # Whether it may work below itself was asked of another state of things: everything anew (D6).
+            self._seen.look_at(agent)
+            return []
+        if not waiting:
+            return []
         view, now = self._gatherer.view(agent), self._clock.now()
         for until in filter(None, (backs_off_until(work, now) for work in waiting)):
             self._again(agent, (until - now).total_seconds())
-        changes = dispatch.plan(waiting, index.count(agent, ACTIVE), view, now, self._unfit(agent))
-        await self._each(agent, [self._delegations.write(work, change) for work, change in changes])
+        queue = dispatch.in_order(waiting, now)
+        changes = dispatch.plan(queue, index.count(agent, ACTIVE), view, now, self._unfit(agent))
+        due, later = self._lagging.due(agent, changes)
+        if later is not None:
+            self._again(agent, later)
+        await self._each(agent, [self._delegations.write(work, change) for work, change in due])
+        return [work.ref for work in queue]
 
     async def _admitted(self, agent: Ref, waiting: list[Work]) -> list[Work]:
         """Those that have been taken up, or fit below their ancestors; the others are told why not (D6)."""
         fit = [work for work in waiting if not lineage.is_newborn(work)]
 
         async def admit(work: Work) -> None:
-            match await self._delegations.families.admit(work):
+            admitted = await self._delegations.families.admit(work)
+            if isinstance(admitted, Change) and admitted.live_read:
+                unsure.append(work)
+            else:
+                await take(work, admitted)
+
+        async def take(work: Work, admitted: Work | Change) -> None:
+            match admitted:
                 case Work() as limited:
                     fit.append(limited)
                 case Change() as change if not lineage.told_already(work, change):
                     await self._delegations.write(work, change)
 
+        async def admit_surely(work: Work) -> None:
+            await take(work, await self._delegations.families.admit(work))
+
+        unsure: list[Work] = []
         await self._each(agent, [admit(work) for work in waiting if lineage.is_newborn(work)])
+        if unsure and await self._find(agent):
+            # One live read of the agent for all that would be refused for good because of it (DESIGN.md section 3).
+            await self._each(agent, [admit_surely(work) for work in unsure])
         return fit
 
     def _waiting(self, agent: Ref) -> list[Work]:
-        works = self._seen.index.work_of(agent, WAITING)
-        return [work for work in works if not work.cancel_wanted and work.handed_back is None]
+        return [work for work in self._seen.index.work_of(agent, WAITING) if _waits(work)]
 
     def _unfit(self, agent: Ref) -> set[str]:
         """Sessions with Stuck work, and those of which their gateway says so: ended work isn't seen here any more."""
@@ -160,9 +188,10 @@ class Agents:
         owing = [row.session for row in self._seen.index.rows_of(agent) if row.unresponsive]
         return {*owing, *(work.holder for work in stuck if work.holder)}
 
-    async def _number(self, agent: Ref) -> None:
-        """Write the places that changed and are due, and come again for the others."""
-        due, later = self._places.due(agent, self._waiting(agent))
+    async def _number(self, agent: Ref, queue: list[Ref]) -> None:
+        """Write the places that changed and are due, and come again for the others; `queue` as it was a moment ago."""
+        there = (self._seen.index.work.get(ref) for ref in queue)
+        due, later = self._places.due(agent, [work for work in there if work and _waits(work)])
         if later is not None:
             self._again(agent, later)
         await self._each(agent, [self._delegations.place(work, place) for work, place in due])
@@ -223,3 +252,8 @@ class Agents:
                 self._retry(Key(KeyKind.AGENT, agent), result)
             elif isinstance(result, BaseException):
                 raise result
+
+
+def _waits(work: Work) -> bool:
+    """Whether it is in the queue, and is to stay there."""
+    return work.phase in WAITING and not work.cancel_wanted and work.handed_back is None

@@ -13,6 +13,7 @@ from belay_kube.reader import STALLED_SECONDS, Reader, Sink
 from belay_operator.apply import Applier
 from belay_operator.engine import Engine
 from belay_operator.events import Recorder
+from belay_operator.finished import FinishedLister
 from belay_operator.handlers import sinks
 from belay_operator.handlers.kopf_edge import KopfEdge, Receiver
 from belay_operator.metrics import Metrics
@@ -52,6 +53,7 @@ class Operator:
         self.sweeper = Sweeper(
             kube, self.engine, clock, settings.namespace, settings.sweeper_interval, self._recorder, self.metrics
         )
+        self.finished = FinishedLister(kube, self.seen, self.engine.expiry, clock)
         self._agents = sinks.agents(self.seen, self.metrics)
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
@@ -81,6 +83,7 @@ class Operator:
             group.create_task(self._edge().run(), name="kopf")
             group.create_task(self._open(), name="opening")
             group.create_task(self.sweeper.run(), name="sweeper")
+            group.create_task(self.finished.run(), name="listing of finished delegations")
             group.create_task(self.engine.run(self._settings.workers), name="engine")
 
     def _edge(self) -> KopfEdge:

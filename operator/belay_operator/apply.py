@@ -35,7 +35,7 @@ from belay_operator.decisions.view import Change
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.permissions import PermissionRecord
-from belay_operator.observe.records import AgentRecord, Row, Work
+from belay_operator.observe.records import AgentRecord, Row, Work, parent_of
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,12 @@ class Applier:
         if not allowed(work.phase, change.target, Writer.OPERATOR):
             raise ValueError(f"{work.ref}: {work.phase} can't become {change.target}")
         status = _status(work, change, self._clock.now())
+        if work.conditions and "conditions" in status:
+            # Of each condition only a part is kept, and a merge patch replaces the list: it needs the whole ones.
+            live = await self.live_delegation(work.ref)
+            if live is None or live["metadata"]["resourceVersion"] != work.version:
+                return Outcome(live, written=False)
+            status["conditions"] = _whole(status["conditions"], work.conditions, live)
         outcome = await self._patch(DELEGATIONS, work.ref, work.version, status)
         if outcome.written:
             self._tell(work, change)
@@ -144,17 +150,21 @@ class Applier:
 
     async def sweeper_condition(
         self, ref: Ref, kind: ConditionType, reason: Reason, message: str, *, holds: bool
-    ) -> None:
-        """Set a condition of the DelegationSweeper, then tell it. Raises KubeError, Conflict to be tried again."""
+    ) -> bool:
+        """Set a condition of the DelegationSweeper, then tell it; False when there is none.
+
+        Raises KubeError, Conflict to be tried again.
+        """
         sweeper = await self.live_sweeper(ref)
         if sweeper is None:
             log.warning("no DelegationSweeper to write a condition to", ref=str(ref), condition=kind)
-            return
+            return False
         old = (sweeper.get("status") or {}).get("conditions") or []
         conditions = set_condition(old, kind, holds, reason, message, self._clock.now())
         await self._kube.patch_status(SWEEPERS, sweeper, {"conditions": conditions})
         about = About("DelegationSweeper", ref, sweeper["metadata"]["uid"])
         self._recorder.say(about, reason, message, warning=holds)
+        return True
 
     async def live_rows(self, agent: Ref) -> list[Json]:
         """The rows of one agent as they are now, by a live read. Raises KubeError."""
@@ -164,16 +174,17 @@ class Applier:
 
     async def live_delegation(self, ref: Ref) -> Json | None:
         """A Delegation as it is now, finished or not, or None. Raises KubeError."""
-        try:
-            return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-        except NotFound:
-            return None
+        async with self._slots:
+            try:
+                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+            except NotFound:
+                return None
 
     async def has_children(self, parent: Ref) -> bool:
         """Whether any delegation of this parent is there, finished or not, by a live read. Raises KubeError."""
         selector = f"spec.parentRef.name={parent.name}"
         async for page in pages(self._kube, DELEGATIONS, parent.namespace, fieldSelector=selector):
-            if any(Work.read(obj).parent == parent for obj in page["items"]):
+            if any(parent_of(obj) == parent for obj in page["items"]):
                 return True
         return False
 
@@ -241,8 +252,16 @@ def _status(work: Work, change: Change, now: datetime) -> Json:
     }
     if change.target in TERMINAL:
         status["completionTime"] = to_wire(now)
+        if work.position is not None:
+            status["queuePosition"] = None
         status["conditions"] = _ended(work, change, now)
     return status
+
+
+def _whole(conditions: list[Json], kept: list[Json], live: Json) -> list[Json]:
+    """`conditions`, with those that are only kept, and not set anew, as they stand in the live object: whole."""
+    stand = {c["type"]: c for c in live["status"]["conditions"]}
+    return [stand.get(c["type"], c) if c in kept else c for c in conditions]
 
 
 def _ended(work: Work, change: Change, now: datetime) -> list[Json]:

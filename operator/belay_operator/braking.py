@@ -42,6 +42,12 @@ class Braking:
         log.warning("the brake is still on", since=since.isoformat(), missing=self._seen.presence.fleet.counts()[1])
         self._seen.brake_turned()
 
+    def sweeper_came(self, *, anew: bool) -> None:
+        """A DelegationSweeper was first seen; `anew`: there was another before, so nothing stands in this one yet."""
+        if self._seen.presence.fleet.braked:
+            self._told = None if anew else self._told
+            self._seen.queue.add(FLEET)
+
     async def tend(self) -> None:
         """Release the brake if it is time, and tell what changed. Raises KubeError."""
         fleet = self._seen.presence.fleet
@@ -56,8 +62,9 @@ class Braking:
     async def _tell(self, *, braked: bool) -> None:
         reason, message = self._why()
         log.warning("the brake", on=braked, reason=reason, message=message)
-        await self._applier.sweeper_condition(self._sweeper, ConditionType.BRAKED, reason, message, holds=braked)
-        self._told = braked
+        kind = ConditionType.BRAKED
+        if await self._applier.sweeper_condition(self._sweeper, kind, reason, message, holds=braked):
+            self._told = braked
 
     def _why(self) -> tuple[Reason, str]:
         fleet = self._seen.presence.fleet

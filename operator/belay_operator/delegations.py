@@ -55,12 +55,15 @@ class Delegations:
         view = self._gatherer.view(work.agent)
         change = fate.decide(work, view, self._clock.now())
         if not ends(change):
-            change = await self.families.cut_off(work) or change
+            cut_off = await self.families.cut_off(work)
+            change = fate.without_holder(work, cut_off) if cut_off else change
         if change is None or not (self._fast_path or sweeping or fate.is_prompted(change)):
             self.remind(work, view)
             return None
         if change.live_read:
-            # Rests on the agent and its rows: decided once for all its work, on one live read.
+            # Rests on the agent and its rows: decided once for all its work, on one live read. If it is not to be
+            # after all, nothing else would remind of its deadline.
+            self.remind(work, view)
             self._seen.look_at(work.agent)
             return None
         return change if (await self.write(work, change)).written else None

@@ -19,6 +19,7 @@ from belay_operator.observe.views import Gatherer
 from belay_operator.permissions import Permissions
 from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +47,14 @@ class Engine:
         self._metrics = metrics
         self._errors = 0
         self._failures: dict[Key, int] = {}
+        self._before: dict[Key, int] = {}
+        """Failures of the keys in hand before they were taken: what fails in one go counts as one."""
         gatherer = Gatherer(seen.index, seen.presence, clock)
         self.delegations = Delegations(seen, gatherer, applier, clock, metrics, fast_path=fast_path)
         self.expiry = Expiry(seen, applier, clock, metrics, keep)
         self.permissions = Permissions(seen, applier, clock, keep_permissions)
         self.braking = Braking(seen, applier, clock, metrics, sweeper)
+        self.trouble = Trouble(applier, sweeper)
         self.agents = Agents(seen, gatherer, applier, self.delegations, clock, self._again)
 
     async def run(self, workers: int) -> None:
@@ -67,7 +71,7 @@ class Engine:
             "deadlineFailures": self.delegations.deadline_failures,
             "stuckMarked": self.delegations.stuck_marked,
             "expired": self.expiry.expired,
-            "errors": self._errors,
+            "errors": self._errors + self.expiry.errors,
         }
 
     async def _worker(self) -> None:
@@ -81,7 +85,7 @@ class Engine:
     async def _work_on(self, key: Key) -> None:
         """Work on one key; what goes wrong is logged, counted and tried again, and ends nothing else (S7)."""
         try:
-            before = self._failures.get(key, 0)
+            before = self._before[key] = self._failures.get(key, 0)
             match key.kind:
                 case KeyKind.WORK:
                     await self.delegations.judge(key.ref)
@@ -95,16 +99,20 @@ class Engine:
                     await self.braking.tend()
             if self._failures.get(key, 0) == before:
                 self._failures.pop(key, None)
+                self.trouble.over(key)
         except Exception as error:  # noqa: BLE001 - S7: one key must not end the others
             self._again(key, error)
+        finally:
+            self._before.pop(key, None)
 
     def _again(self, key: Key, error: Exception) -> None:
         """Try a key again: when the API server asked, else later each time; the unexpected shows its traceback."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        failures = self._failures[key] = self._before.get(key, 0) + 1
         grown = min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2 ** min(failures - 1, 10))
         delay = (error.delay if isinstance(error, Temporary) else None) or grown
         trace = None if isinstance(error, KubeError) else error
         self._metrics.errors.labels(str(key.kind)).inc()
         self._errors += 1
+        self.trouble.failed(key, failures, error)
         log.warning("will try again", key=key.kind, ref=str(key.ref), error=str(error), exc_info=trace)
         self.seen.timers.sooner(key, after(self._clock.now(), delay))

@@ -1,6 +1,9 @@
 """Finds the ancestors of a delegation: unfinished ones in the index, others by a live read (DESIGN.md 3 and 5)."""
 
+import asyncio
 from collections import OrderedDict
+
+import structlog
 
 from belay_api.names import Ref
 from belay_api.transitions import LIVE
@@ -12,9 +15,17 @@ from belay_operator.decisions.view import Change
 from belay_operator.observe.records import Work
 from belay_operator.seen import Seen
 
+log = structlog.get_logger(__name__)
+
 _KEEP_SECONDS = 60.0
 """How long a read of a finished ancestor serves: a phase that is terminal stays, only a deletion can be missed."""
 _KEEP_MOST = 10_000
+_MISSING_SECONDS = 5.0
+"""How long a parent that wasn't there isn't asked for again, unless word of it comes."""
+
+
+class UnreadableError(Exception):
+    """An ancestor makes no sense, so nothing can be decided on it; looked at again as long as it is so."""
 
 
 class Families:
@@ -24,16 +35,21 @@ class Families:
         self._seen = seen
         self._applier = applier
         self._clock = clock
+        self._asked: dict[Ref, asyncio.Task[Ancestor | None]] = {}
         self._ended: OrderedDict[Ref, tuple[float, Ancestor]] = OrderedDict()
 
     async def cut_off(self, work: Work) -> Change | None:
-        """Whether an ancestor's end reaches `work`. Raises KubeError."""
+        """Whether an ancestor's end reaches `work`; one that can't be read ends nothing. Raises KubeError."""
         if work.parent is None or work.parent in self._seen.index.work:
             return None
-        return lineage.cut_off(work, await self._line(work, whole=False))
+        try:
+            return lineage.cut_off(work, await self._line(work, whole=False))
+        except UnreadableError as error:
+            log.warning("not known whether work is cut off", delegation=str(work.ref), error=str(error))
+            return None
 
     async def admit(self, work: Work) -> Work | Change:
-        """Newborn `work` as it may be taken up, or why it is not. Raises KubeError."""
+        """Newborn `work` as it may be taken up, or why it is not. Raises KubeError, UnreadableError."""
         index = self._seen.index
         agent = index.agents.get(work.agent)
         line = await self._line(work, whole=True)
@@ -45,9 +61,10 @@ class Families:
         found: list[Ancestor] = []
         at = work.parent
         while at is not None and len(found) < lineage.MOST_DEPTH:
-            if work.ref in self._seen.index.work:
+            if at != work.parent and work.ref in self._seen.index.work:
                 self._seen.index.kinship.add(work.ref, at)
-            ancestor = await self._find(at)
+            # What was never taken up waits for a parent that is missing; nothing ends by that, so a late word will do.
+            ancestor = None if whole and at == work.parent and self._is_missing(at) else await self._find(at)
             if ancestor is None:
                 return Line(tuple(found), missing=at)
             found.append(ancestor)
@@ -63,12 +80,29 @@ class Families:
         kept = self._ended.get(ref)
         if kept and self._clock.monotonic() - kept[0] < _KEEP_SECONDS:
             return kept[1]
+        return await asyncio.shield(self._asked.get(ref) or self._ask(ref))
+
+    def _ask(self, ref: Ref) -> "asyncio.Task[Ancestor | None]":
+        """One read for all who ask at the same time: there may be a thousand children."""
+        task = self._asked[ref] = asyncio.create_task(self._read(ref))
+        task.add_done_callback(lambda _: self._asked.pop(ref, None))
+        return task
+
+    async def _read(self, ref: Ref) -> Ancestor | None:
         obj = await self._applier.live_delegation(ref)
         if obj is None:
             self._ended.pop(ref, None)
+            self._seen.index.kinship.missed(ref, self._clock.monotonic())
             return None
-        work = Work.read(obj)
-        return self._keep(Ancestor.of(work, index.times_of(work.agent)))
+        try:
+            work = Work.read(obj)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnreadableError(f"delegation {ref}, above others, can't be read: {error!r}") from error
+        return self._keep(Ancestor.of(work, self._seen.index.times_of(work.agent)))
+
+    def _is_missing(self, ref: Ref) -> bool:
+        missed = self._seen.index.kinship.missed_at(ref)
+        return missed is not None and self._clock.monotonic() - missed < _MISSING_SECONDS
 
     def _keep(self, ancestor: Ancestor) -> Ancestor:
         if ancestor.phase not in LIVE:

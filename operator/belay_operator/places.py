@@ -18,15 +18,15 @@ class Places:
         self._clock = clock
         self._told: dict[Ref, dict[Ref, float]] = {}
 
-    def due(self, agent: Ref, waiting: Sequence[Work]) -> tuple[list[tuple[Work, int | None]], float | None]:
-        """Places to be written now, of the delegations that wait for `agent`, and seconds until the next is due.
+    def due(self, agent: Ref, queue: Sequence[Work]) -> tuple[list[tuple[Work, int | None]], float | None]:
+        """Places to be written now, of those that wait for `agent`, in order, and seconds until the next is due.
 
         What is seen for the first time counts as told: its place was written with its reason, or can wait.
         """
         now = self._clock.monotonic()
-        wrong = dispatch.misplaced(waiting, self._clock.now())
+        wrong = dispatch.misplaced(queue)
         before = self._told.pop(agent, {})
-        kept = {work.ref for work in waiting if work.position} | {work.ref for work, _ in wrong}
+        kept = {work.ref for work in queue if work.position} | {work.ref for work, _ in wrong}
         told = {ref: before.get(ref, now) for ref in kept}
         ready = [(work, place) for work, place in wrong if told[work.ref] + PLACE_SECONDS <= now]
         waits = [told[work.ref] + PLACE_SECONDS - now for work, _ in wrong if told[work.ref] + PLACE_SECONDS > now]

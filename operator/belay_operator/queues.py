@@ -17,12 +17,21 @@ K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """Keys to be worked on, first come first served."""
+    """Keys to be worked on, first come first served; minor ones (`is_minor`) only when no other waits.
 
-    def __init__(self) -> None:
+    Of these no more than `MOST_MINOR` are in hand at once: what falls due while thousands of them wait finds a worker
+    that is free, and an API server that has something left.
+    """
+
+    MOST_MINOR = 4
+
+    def __init__(self, is_minor: Callable[[K], bool] = lambda _: False) -> None:
+        self._is_minor = is_minor
         self._ready: deque[K] = deque()
+        self._minor: deque[K] = deque()
         self._waiting: set[K] = set()
         self._in_hand: set[K] = set()
+        self._minor_in_hand: set[K] = set()
         self._wake: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -41,11 +50,15 @@ class WorkQueue(Generic[K]):
 
     async def take(self) -> K:
         """The next key; give it back with `done`."""
-        while not self._ready:
+        while not (self._ready or self._has_minor()):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._wake.append(future)
             await future
-        key = self._ready.popleft()
+        if self._ready:
+            key = self._ready.popleft()
+        else:
+            key = self._minor.popleft()
+            self._minor_in_hand.add(key)
         self._waiting.discard(key)
         self._in_hand.add(key)
         return key
@@ -53,17 +66,26 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """`key` has been worked on; it comes again if it was added meanwhile."""
         self._in_hand.discard(key)
+        self._minor_in_hand.discard(key)
         if key in self._waiting:
             self._push(key)
         elif not self._waiting and not self._in_hand:
             self._idle.set()
+        if self._has_minor():
+            self._wake_one()
 
     async def idle(self) -> None:
         """Return once nothing waits and nothing is in hand."""
         await self._idle.wait()
 
+    def _has_minor(self) -> bool:
+        return bool(self._minor) and len(self._minor_in_hand) < self.MOST_MINOR
+
     def _push(self, key: K) -> None:
-        self._ready.append(key)
+        (self._minor if self._is_minor(key) else self._ready).append(key)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
         while self._wake:
             future = self._wake.popleft()
             if not future.done():

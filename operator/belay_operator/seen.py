@@ -15,6 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from belay_api.names import Ref, subscription_name
+from belay_api.permissionrequest import SETTLED
 from belay_api.timing import Times
 from belay_api.transitions import LIVE, WAITING
 from belay_kube.clock import Clock
@@ -55,12 +56,21 @@ class Seen:
         self.index = index
         self.presence = presence
         self.permissions = PermissionIndex()
-        self.queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue(self._is_minor)
         self.timers: TimeQueue[Key] = TimeQueue(clock, self.queue.add)
         self.on_ended: Callable[[Work], None] = lambda _: None
-        """Told of each delegation that ended or was deleted, as it was last seen."""
+        """Told of each delegation that ended, as it was last seen; one deleted by hand looks the same to a watch."""
+        self.on_parent: Callable[[Ref], None] = lambda _: None
+        """Told of each delegation that another was seen below."""
         self._metrics = metrics
         self._complete = asyncio.Event()
+
+    def _is_minor(self, key: Key) -> bool:
+        """What only tidies up: nobody waits for the deletion of what is finished."""
+        if key.kind is KeyKind.PERMISSION:
+            record = self.permissions.held.get(key.ref)
+            return record is not None and record.phase in SETTLED
+        return key.kind is KeyKind.ENDED
 
     def lost_contact(self, cause: str) -> None:
         """A reader lost contact: nothing missing may be taken for gone."""
@@ -132,6 +142,8 @@ class Seen:
         self.queue.add(Key(KeyKind.WORK, work.ref))
         if old is None:
             self._look_below(work.ref)
+            if work.parent:
+                self.on_parent(work.parent)
         if work.session and not self._has_row(work.agent, work.session):
             self.presence.note_missing(work.agent, work.session)
         if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
@@ -141,21 +153,24 @@ class Seen:
         return self.index.row(Ref(agent.namespace, subscription_name(agent.name, session))) is not None
 
     def gone_work(self, ref: Ref, version: str | None = None) -> None:
-        """A delegation ended, or was deleted, at `version`."""
+        """A delegation ended, or was deleted, at `version`; None: it isn't there."""
         old = self.index.drop_work(ref, version)
         if old:
             self.timers.drop(Key(KeyKind.WORK, ref))
             self.look_at(old.agent)
-            self._ended(old)
+            # Without a version it was asked for by name and isn't there: nothing is left that has a time to live.
+            self._ended(old, is_there=version is not None)
 
-    def _ended(self, work: Work) -> None:
-        self.on_ended(work)
+    def _ended(self, work: Work, *, is_there: bool = True) -> None:
+        if is_there:
+            self.on_ended(work)
         for ref in self.permissions.of_delegation(work.ref):
             self.queue.add(Key(KeyKind.PERMISSION, ref))
         self._look_below(work.ref)
 
     def _look_below(self, ancestor: Ref) -> None:
         """What is below `ancestor`, which came or ended, is looked at: it may have waited, or be cut off."""
+        self.index.kinship.heard_of(ancestor)
         for ref in self.index.kinship.below(ancestor):
             self.queue.add(Key(KeyKind.WORK, ref))
             work = self.index.work.get(ref)

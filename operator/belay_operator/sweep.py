@@ -2,7 +2,7 @@
 what it found (S1 to S11)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -13,7 +13,7 @@ from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
-from belay_api.transitions import IN_FLIGHT, TERMINAL, Phase
+from belay_api.transitions import IN_FLIGHT, TERMINAL, WAITING, Phase
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, SWEEPERS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, KubeError, NotFound
@@ -76,6 +76,8 @@ class Sweeper:
         self._default_interval = default_interval
         self._base = engine.seen.index.times
         self._settings: Json | None = None
+        self._uid: str | None = None
+        """Of the DelegationSweeper that was last seen."""
         self._began: datetime | None = None
         """When the last sweep began; the interval from it is the one in force when it is over."""
         self._sweeps = 0
@@ -84,6 +86,9 @@ class Sweeper:
 
     def configured(self, obj: Json | None) -> None:
         """The DelegationSweeper, as it is now (None: gone): its settings override the environment's (S5)."""
+        if obj and _uid(obj) != self._uid:
+            self._engine.braking.sweeper_came(anew=self._uid is not None)
+            self._uid = _uid(obj)
         self._settings = obj
         if obj is None:
             self._deleted.set()
@@ -100,7 +105,8 @@ class Sweeper:
             await self.ensure()
 
     def age(self) -> float:
-        """Seconds since kopf's timer was last heard; it asks every second whether a sweep is due."""
+        """Seconds since kopf's timer was last heard, which asks every second whether a sweep is due, or a sweep got
+        on."""
         return self._clock.monotonic() - self._ticked_at
 
     async def ensure(self) -> None:
@@ -146,7 +152,7 @@ class Sweeper:
 
     def _say(self, result: Result) -> None:
         """An Event on the DelegationSweeper: only for a sweep that found something (S9)."""
-        uid = ((self._settings or {}).get("metadata") or {}).get("uid")
+        uid = _uid(self._settings)
         if uid is None:
             return
         about = About("DelegationSweeper", Ref(self._namespace, SWEEPER_NAME), uid)
@@ -162,7 +168,7 @@ class Sweeper:
     async def sweep(self) -> Result:
         """One pass over everything; what fails is counted and stops nothing else (S7, S8)."""
         result = Result()
-        for step in (self._resync, self._remove_leases, self._judge_all, self._list_finished):
+        for step in (self._resync, self._remove_leases, self._judge_all):
             try:
                 await step(result)
             except KubeError as error:
@@ -184,17 +190,11 @@ class Sweeper:
     async def _judge_all(self, result: Result) -> None:
         listed: set[Ref] = set()
         version = "0"
-        async for page in pages(self._kube, DELEGATIONS, fieldSelector=UNFINISHED):
+        async for page in self._pages(DELEGATIONS, fieldSelector=UNFINISHED):
             listed |= {ref_of(obj) for obj in page["items"]}
             version = page["metadata"]["resourceVersion"]
             await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
         self._engine.seen.resync_work(listed, version)
-
-    async def _list_finished(self, result: Result) -> None:
-        """Finished delegations: what falls due before the next sweep is noted (D11)."""
-        for phase in sorted(TERMINAL):
-            async for page in pages(self._kube, DELEGATIONS, fieldSelector=f"status.phase={phase}"):
-                result.errors += self._engine.expiry.listed(page["items"], self.interval())
 
     async def _one(self, obj: Json, result: Result) -> None:
         try:
@@ -202,6 +202,8 @@ class Sweeper:
             if work is None:
                 return
             result.in_flight += work.phase in IN_FLIGHT
+            if work.phase in WAITING:
+                self._engine.seen.look_at(work.agent)
             change = await self._engine.delegations.judge(work.ref, sweeping=True)
         except (KubeError, KeyError, ValueError, TypeError) as error:
             result.errors += 1
@@ -217,11 +219,17 @@ class Sweeper:
             self._engine.seen.saw_work(listed)
         return self._engine.seen.index.work.get(listed.ref)
 
+    async def _pages(self, collection: Collection, **query: str) -> AsyncIterator[Json]:
+        """List in chunks; each is a sign of life, so that a long sweep isn't taken for a stalled one."""
+        async for page in pages(self._kube, collection, **query):
+            self._ticked_at = self._clock.monotonic()
+            yield page
+
     async def _all(self, collection: Collection) -> tuple[list[Json], str]:
         """Every object, and the resourceVersion at which that was so."""
         items: list[Json] = []
         version = "0"
-        async for page in pages(self._kube, collection):
+        async for page in self._pages(collection):
             items += page["items"]
             version = page["metadata"]["resourceVersion"]
         return items, version
@@ -243,10 +251,16 @@ class Sweeper:
         ref = Ref(self._namespace, SWEEPER_NAME)
         try:
             await self._kube.patch(SWEEPERS, ref.namespace, ref.name, {"status": status}, subresource="status")
+            await self._engine.trouble.tell(self._settings)
         except NotFound:
             log.info("no DelegationSweeper to report to", ref=str(ref))
         except KubeError as error:
             log.warning("sweep could not report", error=error.message)
+
+
+def _uid(obj: Json | None) -> str | None:
+    uid: str | None = ((obj or {}).get("metadata") or {}).get("uid")
+    return uid
 
 
 def _read_each(read: Callable[[Json], R], objects: list[Json], result: Result) -> list[R]:

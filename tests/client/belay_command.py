@@ -24,7 +24,12 @@ class Said:
 
 
 async def start(*arguments: str, **environment: str) -> Process:
-    """Start it."""
+    """Start it, on pipes."""
+    return await start_on(PIPE, PIPE, *arguments, **environment)
+
+
+async def start_on(stdin: int, stdout: int, /, *arguments: str, **environment: str) -> Process:
+    """Start it on descriptors of the caller's."""
     known = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
     known |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "HOME": "/nonexistent", "COLUMNS": "200"}
     return await asyncio.create_subprocess_exec(
@@ -32,8 +37,8 @@ async def start(*arguments: str, **environment: str) -> Process:
         "-m",
         "belay_client.cli",
         *arguments,
-        stdin=PIPE,
-        stdout=PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=PIPE,
         env=known | environment,
     )

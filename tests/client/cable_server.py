@@ -101,6 +101,7 @@ class CableServer:
         self.answers: dict[type[Action], Answer] = {}
         self.verdicts: dict[str, ResumeVerdict] = {}
         self.session = "made-up"
+        self.grace_seconds = 30
         self.sockets: list[Socket] = []
         """Those that were subscribed."""
         self.every_socket: list[Socket] = []
@@ -164,7 +165,7 @@ class CableServer:
                 token="t",
                 heartbeat_seconds=15,
                 stale_after_seconds=45,
-                grace_seconds=30,
+                grace_seconds=self.grace_seconds,
             )
         )
         async with self._changed:

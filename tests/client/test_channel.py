@@ -186,9 +186,12 @@ async def test_beat_that_is_refused_ends_the_work(server: CableServer, channel: 
         assert (await server.socket()).of(Cancelled) == []
 
 
-async def test_result_is_tried_again_while_the_gateway_cannot_write(server: CableServer, channel: Open) -> None:
-    """`unavailable` never loses a result."""
-    server.answers[Complete] = refusing(ErrorCode.UNAVAILABLE, times=3)
+@pytest.mark.parametrize("code", [ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED])
+async def test_result_is_tried_again_while_the_gateway_cannot_write(
+    server: CableServer, channel: Open, code: ErrorCode
+) -> None:
+    """`unavailable` never loses a result, nor does a gateway that is asked too much at once."""
+    server.answers[Complete] = refusing(code, times=3)
     async with channel() as attached:
         work = await held(server, attached)
         await work.complete("result")

@@ -49,6 +49,8 @@ contexts: [{name: c, context: {cluster: c, user: u, namespace: mine}}]
         (["delegate", "a", "p", "--session", "no spaces"], "sessionId"),
         (["delegate", "a", "p", "--on-agent-lost", "Explode"], "--on-agent-lost"),
         (["delegate", "a", "p", "-o", "yaml"], "--output"),
+        (["deny", "--reason"], "see `belay deny --help`"),
+        (["agent"], "see `belay agent --help`"),
         (["agent", "run"], "name"),
         (["agent", "run", "a"], "--exec"),
         (["agent", "run", "a", "--exec", ""], "--exec"),
@@ -72,6 +74,28 @@ def test_usage(
     assert said.is_one_line(), said
     assert says in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["../delegations/d", "..", ".", "a/b", "a%2Fb", "A", "a b"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["cancel"], ["retry"], ["tree"], ["why"], ["approve"], ["deny"],
+        ["delegate", "a", "p", "--name"], ["cancel", "d", "--namespace"],
+        ["channel"], ["agent", "run", "--exec", "cat"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_names_that_lead_elsewhere(
+    command: list[str], name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is never a path: refused as a wrong argument, before anything is sent to anybody."""
+    monkeypatch.setenv("BELAY_GATEWAY", NOBODY)
+    monkeypatch.setenv("BELAY_TOKEN", "secret")
+    code = cli.run([*command, name])
+    said = Said(code, *capfd.readouterr())
+    assert said.is_one_line(), said
+    assert (said.code, "is not a name" in said.err) == (2, True), said
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ async def test_decides_in_ones_own_name(
     """Signed by the caller, with the reason; the line says what was decided, without the agent's control characters."""
     said = await run(command, "p", "--reason", "because")
     assert (said.code, said.err) == (0, ""), said
-    assert said.out == f"permissionrequest.{GROUP}/p {word}: Bash for agent a, remove the [31m files\n"
+    assert said.out == f"permissionrequest.{GROUP}/p {word}: Bash for agent a, remove the [31m files: rm -rf build\n"
     assert await decision(admin_kube, namespace) == {"behavior": behavior, "reason": "because", "decidedBy": ADMIN}
 
 
@@ -118,10 +118,24 @@ async def test_rights(
     assert await decision(admin_kube, namespace) is None
 
 
+async def test_request_that_is_not_there(run: Run, namespace: str) -> None:
+    """Says what isn't there, where, and how to see what is."""
+    said = await run("approve", "nope")
+    assert said.is_one_line(), said
+    assert f"no permission request nope in namespace {namespace}; `kubectl get bperm" in said.err
+
+
+async def test_neither_text_hides_the_other(run: Run, gateway_kube: Kube, namespace: str) -> None:
+    """However long the agent makes the description, what it describes is shown too."""
+    body = permission("p", description="harmless " * 100, inputPreview="rm -rf build")
+    await gateway_kube.create(PERMISSION_REQUESTS, namespace, body)
+    said = await run("approve", "p")
+    assert said.out.endswith("…: rm -rf build\n"), said
+
+
 async def test_bad_input(run: Run) -> None:
-    """A request that isn't there, no name, a reason that is too long: one line each."""
+    """No name, a flag that isn't there: one line each."""
     for arguments, says in (
-        (("approve", "none"), "not found"),
         (("deny",), "name"),
         (("approve", "none", "--unknown"), "--unknown"),
     ):

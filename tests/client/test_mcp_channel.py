@@ -5,11 +5,14 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCMessage, JSONRPCResponse
 
 from belay_api.frames import (
     Accept,
@@ -28,9 +31,11 @@ from belay_api.frames import (
     RequestPermission,
     Resolved,
 )
-from client.belay_command import belay, ended, start
+from belay_client.mcp_channel.messages import harmless
+from belay_client.mcp_channel.transport import Transport
+from client.belay_command import belay, ended, start, start_on
 from client.cable_server import CableServer, Socket, refusing
-from client.claude import PERMISSION, Claude, claude, command
+from client.claude import PERMISSION, Claude, claude
 
 TOKEN = {"BELAY_TOKEN": "secret"}
 
@@ -207,14 +212,16 @@ async def test_text_of_others_cannot_leave_its_place(server: CableServer) -> Non
 
 
 async def test_C3_broadcast_becomes_an_event(server: CableServer) -> None:
-    """Text as it is, anything else as JSON."""
+    """Text as it is, anything else as JSON, in a block that the sender can't end."""
     async with attach(server) as running:
         socket = await server.socket()
         await socket.tell(Broadcast(id="b1", sender="ann", agent="a", body={"lunch": True}))
-        assert await running.next() == {
-            "content": '{"lunch": true}',
-            "meta": {"event": "broadcast", "sender": "ann", "broadcast": "b1"},
-        }
+        event = await running.next()
+        assert event["meta"] == {"event": "broadcast", "sender": "ann", "broadcast": "b1"}
+        opened, body, ended_by = event["content"].splitlines()
+        assert body == '{"lunch": true}'
+        assert opened.startswith('<broadcast id="')
+        assert ended_by == opened.replace("<", "</")
 
 
 async def test_delegate_makes_a_part_of_the_held_work(server: CableServer) -> None:
@@ -325,6 +332,16 @@ INITIALIZE = (
 )
 
 
+TAGS = ["<channel x>", "</channel>", "< /channel>", "<\u200bCHANNEL>", "<system-reminder>", "</ system-reminder >"]
+PLAIN = ["<channels>", "v := <-channel", "a < b", "<div>", "<system>"]
+
+
+@pytest.mark.parametrize("text", [*TAGS, *PLAIN])
+def test_tags_that_claude_code_writes_itself(text: str) -> None:
+    """Nobody else's text can pass for one of them; any other text stays as it is."""
+    assert harmless(text) == (f"&lt;{text[1:]}" if text in TAGS else text)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 async def test_signal_ends_it_though_its_input_stays_open(
     server: CableServer, number: signal.Signals, code: int
@@ -371,7 +388,7 @@ async def test_sdk_that_is_not_installed(tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])
     said = await belay("channel", "a", PYTHONPATH=path)
     assert said.is_one_line(), said
-    assert "belay[mcp]" in said.err
+    assert "pip install '.[mcp]'" in said.err
 
 
 @pytest.mark.parametrize(
@@ -389,19 +406,103 @@ async def test_usage_of_channel(arguments: list[str], says: str) -> None:
     assert (said.code, says in said.err) == (2, True)
 
 
-@pytest.mark.parametrize("kind", ["file", "device"])
+@pytest.mark.parametrize("kind", ["file", "device", "terminal"])
 async def test_input_that_is_no_pipe(server: CableServer, tmp_path: Path, kind: str) -> None:
-    """A client starts it, not a person with a file."""
+    """A client starts it, not a person with a file or at a terminal."""
     (tmp_path / "file").write_text("")
-    with (tmp_path / "file" if kind == "file" else Path(os.devnull)).open() as stdin:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command("a", "--gateway", server.url),
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **TOKEN},
-        )
+    file = tmp_path / "file" if kind == "file" else Path(os.devnull)
+    ours, stdin = os.openpty() if kind == "terminal" else (None, os.open(file, os.O_RDONLY))
+    try:
+        process = await start_on(stdin, PIPE, "channel", "a", "--gateway", server.url, **TOKEN)
         out, err = await process.communicate()
-    assert (process.returncode, out) == (2, b"")
+    finally:
+        for descriptor in (ours, stdin):
+            if descriptor is not None:
+                os.close(descriptor)
+    assert (process.returncode, out, len(err.splitlines())) == (2, b"", 1)
     assert b"must be pipes of an MCP client" in err
+
+
+def request(number: int, method: str, **params: Any) -> bytes:
+    """A line of JSON-RPC."""
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
+
+
+async def test_lines_that_are_no_messages(server: CableServer) -> None:
+    """An error with the id null for each; blank ones are none; and nothing is printed of them but one line each."""
+    process = await start("channel", "a", "--gateway", server.url, **TOKEN)
+    lines = b'not json\n\n  \r\n{"jsonrpc":"2.0"}\n' + INITIALIZE + request(2, "tools/call", name=["x"] * 100)
+    said = await ended(process, lines)
+    answers = [json.loads(line) for line in said.out.splitlines()]
+    errors = [(answer["id"], answer["error"]["code"]) for answer in answers if "error" in answer]
+    assert errors == [(None, -32700), (None, -32600), (2, -32602)]
+    assert [answer["id"] for answer in answers] == [None, None, 1, 2]
+    assert all(len(line) < 300 for line in said.err.splitlines()), said.err
+    assert len(said.err.splitlines()) <= 4, said.err
+
+
+async def test_client_that_was_never_initialised(server: CableServer) -> None:
+    """It says that it is ready, and was never told what it talks to: nothing is attached for it."""
+    process = await start("channel", "a", "--gateway", server.url, **TOKEN)
+    said = await ended(process, INITIALIZE.splitlines(keepends=True)[1] + request(7, "ping"))
+    assert (said.code, json.loads(said.out)["id"]) == (0, 7)
+    assert server.tries == []
+
+
+async def test_answers_after_the_input_was_closed() -> None:
+    """What was asked before is answered, though nothing more will be asked."""
+    loop, reader, (read, write) = asyncio.get_running_loop(), asyncio.StreamReader(), os.pipe()
+    pipe, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", buffering=0)
+    )
+    transport = Transport(reader, asyncio.StreamWriter(pipe, protocol, None, loop), {})
+    running = asyncio.create_task(transport.run())
+    reader.feed_data(request(2, "ping"))
+    await transport.read.receive()
+    reader.feed_eof()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await transport.write.send(SessionMessage(JSONRPCMessage(JSONRPCResponse(jsonrpc="2.0", id=2, result={}))))
+    await running
+    pipe.close()
+    with os.fdopen(read, "rb") as said:
+        assert json.loads(said.readline())["id"] == 2
+
+
+async def test_client_that_is_gone_gets_no_more_work(server: CableServer) -> None:
+    """Nobody reads what is written: goodbye, though the input stays open."""
+    read, write = os.pipe()
+    process = await start_on(PIPE, write, "channel", "a", "--gateway", server.url, **TOKEN)
+    os.close(write)
+    assert process.stdin is not None
+    process.stdin.write(INITIALIZE)
+    socket = await server.socket()
+    os.close(read)
+    await socket.dispatch()
+    await socket.wait_closed()
+    assert len(socket.of(Goodbye)) == 1
+    assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("by", ["gateway", "signals"])
+async def test_ends_though_nobody_reads(server: CableServer, by: str) -> None:
+    """A client that reads nothing keeps no process: neither at the channel's end, nor when it is asked to stop."""
+    read, write = os.pipe()
+    process = await start_on(PIPE, write, "channel", "a", "--gateway", server.url, **TOKEN)
+    os.close(write)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(INITIALIZE)
+        socket = await server.socket()
+        for number in range(8):
+            await socket.tell(Broadcast(id=str(number), sender="ann", agent="a", body="x" * 60_000))
+        await socket.dispatch()
+        await socket.wait_for(Accept)
+        await socket.raw(type="disconnect", reason="replaced", reconnect=False)
+        if by == "signals":
+            await socket.wait_closed()
+            for _ in range(2):
+                process.send_signal(signal.SIGTERM)
+        assert await process.wait() == (1 if by == "gateway" else process.returncode)
+    finally:
+        os.close(read)

@@ -196,13 +196,24 @@ async def test_disconnect_with_return_reconnects(server: CableServer, channel: O
 async def test_pauses_grow_with_jitter_and_start_anew(server: CableServer, channel: Open) -> None:
     """Full jitter below 0.5, 1, 2 … seconds; an unsteady connection doesn't start it anew."""
     clock = RecordingClock()
-    server.refuse = [503] * 3
+    server.refuse, server.grace_seconds = [503] * 3, 600
     async with channel(clock=clock, backoff=Backoff(), chance=lambda: 0.5):
         await server.socket()
         server.refuse = [503] * 4
         await (await server.socket()).drop()
         await server.socket(2)
     assert [s for s in clock.asked if s != 5][:8] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+
+
+async def test_pauses_leave_several_tries_in_the_grace(server: CableServer, channel: Open) -> None:
+    """Once the grace is known no pause is over a third of it, or the session would be lost before the next try."""
+    clock = RecordingClock()
+    server.grace_seconds = 9
+    async with channel(clock=clock, backoff=Backoff(), chance=lambda: 1.0):
+        server.refuse = [503] * 6
+        await (await server.socket()).drop()
+        await server.socket(2)
+    assert [s for s in clock.asked if s != 5][:7] == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0]
 
 
 async def test_token_file_is_read_again_at_each_connect(server: CableServer, channel: Open, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from belay_api.meta import SWEEPER_NAME
 from belay_dev.controlplane import ControlPlane
-from belay_kube.client import DELEGATIONS, NAMESPACES, Collection, Json, Kube, connect
+from belay_kube.client import DELEGATIONS, NAMESPACES, SWEEPERS, Collection, Json, Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.errors import KubeError, from_status
 from faults.etcdfull import fill, make_room, small_plane, until_writable
@@ -159,6 +160,13 @@ def _writes(audit_log: Path, namespace: str, name: str) -> list[int]:
     ]
 
 
+async def _says_degraded(admin: Kube, status: str, *words: str) -> bool:
+    """Whether the DelegationSweeper has that condition, with those words."""
+    sweeper = await admin.get(SWEEPERS, NAMESPACE, SWEEPER_NAME)
+    found = [c for c in sweeper["status"].get("conditions") or [] if c["type"] == "Degraded"]
+    return bool(found) and found[0]["status"] == status and all(word in found[0]["message"] for word in words)
+
+
 @pytest.mark.parametrize(("reason", "code"), [("RequestEntityTooLarge", 413), ("Invalid", 422)])
 async def test_I6_fault_22_a_status_refused_for_good_is_counted_and_not_hammered(
     installed: ControlPlane,
@@ -186,12 +194,15 @@ async def test_I6_fault_22_a_status_refused_for_good_is_counted_and_not_hammered
         assert set(refused) == {code}
         assert 1 < len(refused) < 15, len(refused)
         assert world.operator.engine.totals()["errors"] >= len(refused) / 2
+        await world.pass_time(60, step=RENEW_SECONDS)
+        await eventually(lambda: _says_degraded(admin_kube, "True", f"{namespace}/d", "not this one"))
         await world.create(delegation("next"))
         assert await world.told("next") == "Dispatched Dispatched"
         await admin_kube.delete(BINDINGS, None, refusing_policy)
         await admin_kube.delete(POLICIES, None, refusing_policy)
-        await world.pass_time(320)
+        await world.pass_time(360)
         assert await world.told("d") == "Failed DeadlineExceeded"
+        await eventually(lambda: _says_degraded(admin_kube, "False"))
 
 
 # --- etcd ---

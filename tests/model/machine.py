@@ -91,6 +91,13 @@ class Lifecycle(RuleBasedStateMachine):
         for word in words:
             self.now(self.world.say(who, word, pick, late=late))
 
+    @rule(who=_WHO, word=_WORDS, pick=_PICK, again=st.booleans())
+    def speak_of_the_attempt_before(self, who: Who, word: Word, pick: int, again: bool) -> None:
+        """A session gives an attempt up, hears of the next, and speaks of the one before (D10)."""
+        self.now(self.world.return_if_lost(who))
+        self.now(self.world.catch_up())
+        self.now(self.world.speak_of_the_attempt_before(who, word, pick, again=again))
+
     @rule(who=_WHO, place=_PLACE, what=_COMINGS)
     def come_and_go(self, who: Who, place: int, what: SubscriptionReason | Coming) -> None:
         """A session attaches, is taken over, resumes, or its socket ends."""

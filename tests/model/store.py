@@ -5,6 +5,7 @@ for a write that was decided on an older one, each arrow for its writer only, an
 `test_store.py` holds it against the table that the real server is held against.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -164,6 +165,7 @@ class SimulatedStore:
     def _put(self, path: Collection, obj: Json) -> Json:
         self._version += 1
         obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self._version)}}
+        obj = json.loads(json.dumps(obj))  # as it comes back from a server: plain text, no words of ours
         self._objects[(path, obj["metadata"]["name"])] = obj
         return _shown(obj)
 

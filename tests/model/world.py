@@ -192,11 +192,31 @@ class World:
 
     async def say(self, who: Who, word: Word, pick: int, *, late: bool) -> None:
         """A session speaks of an attempt that it has in hand, or late, of any that it ever heard of."""
-        gateway, socket = self._sockets[who]
+        socket = self._sockets[who][1]
         known = sorted((socket.heard if late else socket.attempts).items(), reverse=True)
         if known:
             name, attempt = known[pick % len(known)]
-            await gateway.act(socket, self._action(word, name, max(1, attempt - late), who[1]))
+            await self._act(who, word, name, max(1, attempt - late))
+
+    async def speak_of_the_attempt_before(self, who: Who, word: Word, pick: int, *, again: bool) -> None:
+        """A session releases work, it is offered again, and the session speaks of the attempt that is over; it may
+        have taken the new one before (`again`)."""
+        socket = self._sockets[who][1]
+        known = sorted(socket.attempts.items(), reverse=True)
+        if not known:
+            return
+        name, attempt = known[pick % len(known)]
+        for giving_up in (Word.ACCEPT, Word.RELEASE):
+            await self._act(who, giving_up, name, attempt)
+        await self.pass_time(RENEWAL, watched=True)
+        now = self._sockets[who][1].attempts.get(name, attempt)
+        if again and now > attempt:
+            await self._act(who, Word.ACCEPT, name, now)
+        await self._act(who, word, name, attempt)
+
+    async def _act(self, who: Who, word: Word, name: str, attempt: int) -> None:
+        gateway, socket = self._sockets[who]
+        await gateway.act(socket, self._action(word, name, attempt, who[1]))
 
     def _action(self, word: Word, name: str, attempt: int, session: str) -> OnAttempt:
         match word:
@@ -302,12 +322,12 @@ class World:
         await self.pass_time(seconds, _LONG, watched=True)
 
     async def _nothing_is_missed(self) -> None:
-        """S10: an operator that sees everything anew finds nothing to do with work that the one before has not."""
+        """S10: an operator that sees everything anew finds nothing to write that the one before has not."""
         before = len(self.history.writes)
         await self.operator_crashes()
         await self.operator_works()
         wrote = self.history.writes[before:]
-        more = [obj for who, path, obj in wrote if (who, path) == (Writer.OPERATOR, DELEGATIONS)]
+        more = [obj for who, _, obj in wrote if who is Writer.OPERATOR]
         self._say([f"S10: a new operator changes {obj['metadata']['name']} to {obj['status']}" for obj in more])
 
     def _say(self, sentences: list[str]) -> None:

@@ -135,6 +135,10 @@ class DelegationBuilder:
         """Given up by its holder."""
         return self._tell(reason=str(reason), message=why)
 
+    def observed(self, number: int) -> Self:
+        """The retryAttempt that was acted on."""
+        return self._tell(observedRetryAttempt=number)
+
     def failures(self, number: int) -> Self:
         """Attempts that count."""
         return self._tell(failures=number)
@@ -183,9 +187,9 @@ def live() -> SessionView:
     return SessionView(live=True)
 
 
-def lost(at: float, *, left: bool = False) -> SessionView:
-    """A session that was lost then, or said goodbye."""
-    return SessionView(live=False, lost_at=_moment(at), left=left)
+def lost(at: float, *, left: bool = False, closed: bool = False) -> SessionView:
+    """A session that was lost then, or said goodbye, or was closed."""
+    return SessionView(live=False, lost_at=_moment(at), left=left, closed=closed)
 
 
 def agent(
@@ -199,6 +203,7 @@ def agent(
     offline_since: float | None = None,
     blind: bool = False,
     sighted: float = -10_000,
+    brake_ends: float = -10_000,
     times: Times | None = None,
 ) -> AgentView:
     """Agent `a` as it is seen at one moment; without live sessions it is offline since the last was lost."""
@@ -217,6 +222,7 @@ def agent(
         offline_since=None if any(s.live for s in sessions.values()) else since,
         blind=blind,
         sighted_since=at(sighted),
+        brake_ends=at(brake_ends),
     )
 
 

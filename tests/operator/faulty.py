@@ -19,6 +19,14 @@ class Faulty(Kube):
         """Before a list is asked for; gets the query, with its namespace."""
         self.after_list: Hook | None = None
         """After a list was answered; gets the answer, which may be changed."""
+        self.before_get: Callable[[Collection, str], Awaitable[None]] | None = None
+        """Before one object is read; gets its name."""
+
+    async def get(self, path: Collection, namespace: str | None, name: str) -> Json:
+        """Read, after the hook."""
+        if self.before_get:
+            await self.before_get(path, name)
+        return await super().get(path, namespace, name)
 
     async def patch_status(self, path: Collection, obj: Json, status: Json) -> Json:
         """Write, after the hook."""

@@ -12,6 +12,7 @@ from belay_api.transitions import Phase
 from belay_kube.clock import FakeClock
 from belay_operator.decisions import dispatch
 from belay_operator.decisions.view import AgentView
+from belay_operator.observe.records import Work
 from belay_operator.places import Places
 
 from .builders import DelegationBuilder, agent, at, delegation, live, lost
@@ -22,9 +23,14 @@ OFFLINE = agent({"s": lost(at=0)})
 Told = dict[str, tuple[Phase, Reason]]
 
 
+def in_order(given: list[DelegationBuilder]) -> list[Work]:
+    """The queue."""
+    return dispatch.in_order([g.work for g in given], at(NOW))
+
+
 def told(given: list[DelegationBuilder], view: AgentView = HERE, active: int = 0) -> Told:
     """New phase and reason of each delegation that is written, in the order of writing."""
-    plan = dispatch.plan([g.work for g in given], active, view, at(NOW))
+    plan = dispatch.plan(in_order(given), active, view, at(NOW))
     return {work.ref.name: (change.target, change.reason) for work, change in plan}
 
 
@@ -222,7 +228,7 @@ def test_D4_a_resumed_beat_over_the_limit_stops_offers_until_below() -> None:
 def test_D4_what_is_queued_is_told_its_place_with_the_reason() -> None:
     """The first ten of what is left in the queue, in one write with why they wait."""
     given = [delegation(f"d{number:02}") for number in range(13)]
-    plan = dispatch.plan([g.work for g in given], 0, HERE, at(NOW))
+    plan = dispatch.plan(in_order(given), 0, HERE, at(NOW))
     assert [change.fields["queuePosition"] for _, change in plan] == [None, *range(1, 11), None, None]
 
 
@@ -252,7 +258,7 @@ def test_D4_what_is_queued_is_told_its_place_with_the_reason() -> None:
 )
 def test_D4_places_that_are_wrong_are_found(given: list[DelegationBuilder], wrong: dict[str, int | None]) -> None:
     """Only those are written."""
-    assert {work.ref.name: place for work, place in dispatch.misplaced([g.work for g in given], at(NOW))} == wrong
+    assert {work.ref.name: place for work, place in dispatch.misplaced(in_order(given))} == wrong
 
 
 def test_D4_places_are_told_each_at_most_once_in_ten_seconds() -> None:

@@ -6,6 +6,8 @@ from belay_api.conditions import ConditionType
 from belay_api.meta import SWEEPER_NAME
 from belay_api.reasons import SubscriptionReason
 from belay_kube.client import EVENTS, SWEEPERS, Json, Kube
+from belay_kube.errors import NotFound
+from waiting import eventually
 
 from .builders import delegation
 from .faulty import Faulty, refusing
@@ -148,6 +150,27 @@ async def test_I7_without_any_grace_the_brake_is_faster(world: World, gateway: P
     await back(world, sessions)
 
 
+async def test_I7_a_sweeper_made_again_during_the_brake_is_told(world: World, gateway: PlayedGateway) -> None:
+    """The condition stands in the new object, too."""
+    sessions = await fleet(world, gateway)
+    for session in sessions[:SILENT]:
+        await session.drop()
+    await world.pass_time(30)
+    assert (await braked(world))[0] == "True"
+    uid = (await world.admin.get(SWEEPERS, BELAY, SWEEPER_NAME))["metadata"]["uid"]
+    await world.admin.delete(SWEEPERS, BELAY, SWEEPER_NAME)
+
+    async def is_told() -> bool:
+        try:
+            found = await world.admin.get(SWEEPERS, BELAY, SWEEPER_NAME)
+        except NotFound:
+            return False
+        return found["metadata"]["uid"] != uid and await braked(world) == ("True", "FleetLost")
+
+    await eventually(is_told)
+    await back(world, sessions)
+
+
 async def test_S7_a_condition_that_cannot_be_written_is_tried_again(
     stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
 ) -> None:
@@ -164,3 +187,21 @@ async def test_S7_a_condition_that_cannot_be_written_is_tried_again(
     await world.pass_time(60)
     assert [await world.told("first"), (await braked(world))[0]] == [HELD, "True"]
     await back(world, sessions)
+
+
+async def test_I7_fault_8_work_of_a_silent_fleet_is_not_given_to_others(world: World, gateway: PlayedGateway) -> None:
+    """It turns Stuck, which is shown; attempt 2 waits for the end of the brake, as the silent may be at work still."""
+    sessions = await fleet(world, gateway)
+    sibling = await gateway.attach("a0", "sibling")
+    await world.create(delegation("retried").to("a0").attempts(3).stuck_after(60).due_in(20_000))
+    await sibling.complete("first")
+    await world.settled()
+    await sessions[0].accept("retried")
+    await sessions[0].beat("retried")
+    for session in sessions[:SILENT]:
+        session.crash()
+    await world.pass_time(100)
+    assert [await world.told("retried"), (await braked(world))[0]] == ["Stuck NoHeartbeat", "True"]
+    await back(world, sessions[1:])
+    assert (await world.told("retried")).startswith("Queued")
+    assert (await world.status("retried"))["attempt"] == 2

@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
-from belay_kube.client import AGENTS, DELEGATIONS
+from belay_kube.client import AGENTS, DELEGATIONS, Kube
 from belay_kube.errors import KubeError
 
 from .builders import delegation
+from .faulty import Faulty, refusing
 from .played import PlayedGateway, PlayedSession
 from .world import LONG_STEP, World
 
@@ -241,3 +242,18 @@ async def _versions(world: World) -> list[str]:
         items = (await world.admin.list(collection, world.namespace))["items"]
         found += [item["metadata"]["resourceVersion"] for item in items]
     return found
+
+
+async def test_S7_many_writes_that_fail_at_once_count_as_one_failure(stopped_world: World, operator_kube: Kube) -> None:
+    """Ten delegations of one agent can't be written: that is tried again in seconds, not in minutes."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    await world.agent()
+    await world.create(*(delegation(f"d{number}") for number in range(10)))
+    await world.pass_time(3)
+    kube.before_write = refusing(DELEGATIONS)
+    await world.admin.patch(AGENTS, world.namespace, "a", {"spec": {"suspend": True}})
+    await world.pass_time(3)
+    kube.before_write = None
+    await world.pass_time(20)
+    assert {await world.told(f"d{number}") for number in range(10)} == {"Queued AgentSuspended"}

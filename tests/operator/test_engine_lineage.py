@@ -1,14 +1,18 @@
 """The operator on a real API server: trees of delegations, what is refused there, cancels that cascade (D6, D9)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from belay_api.meta import ANNOTATION_CANCEL_CASCADE
+from belay_api.names import Ref
 from belay_api.times import from_wire
-from belay_kube.client import AGENTS, DELEGATIONS
+from belay_kube.client import AGENTS, DELEGATIONS, Collection, Json, Kube
+from waiting import eventually
 
 from .builders import delegation
+from .faulty import Faulty
 from .played import PlayedGateway, PlayedSession
 from .world import World
 
@@ -68,6 +72,91 @@ async def test_D6_reentry_is_asked_of_an_agent_that_comes_later(world: World, ga
     assert await told(world, "top", "low") == ["Pending AgentNotFound"] * 2
     await world.agent("late")
     assert await told(world, "top", "low") == ["Queued AgentOffline", "Failed AgentAboveInTree"]
+
+
+async def test_D6_an_agent_that_comes_with_its_tree_is_asked_all_the_same(world: World, gateway: PlayedGateway) -> None:
+    """Agent, `top` and `low` are made at once, and of the agent nothing was heard yet when `low` is taken up."""
+    await world.agent("a")
+    await world.create(delegation("top").to("a"))
+    await world.settled()
+    del world.operator.seen.index.agents[Ref(world.namespace, "a")]
+    await world.create(delegation("low").to("a").under("top"))
+    await eventually(lambda: _is(world, "low", "Failed AgentAboveInTree"))
+    assert await told(world, "top", "low") == ["Queued AgentOffline", "Failed AgentAboveInTree"]
+
+
+async def _is(world: World, name: str, expected: str) -> bool:
+    status = await world.status(name)
+    return f"{status.get('phase')} {status.get('reason')}" == expected
+
+
+async def test_D6_an_agent_is_read_live_before_it_refuses_for_good(world: World, gateway: PlayedGateway) -> None:
+    """allowReentry was set a moment ago, and word of it has not come: what was seen before refuses nothing."""
+    await family(world, gateway)
+    await world.admin.patch(AGENTS, world.namespace, "a", {"spec": {"allowReentry": True}})
+    await world.settled()
+    held, ref = world.operator.seen.index.agents, Ref(world.namespace, "a")
+    held[ref] = replace(held[ref], allow_reentry=False, version="1")
+    await world.create(delegation("back").to("a").under("low"))
+    assert await world.told("back") == "Dispatched Dispatched"
+
+
+async def test_D6_a_parent_that_a_hundred_wait_for_is_asked_for_a_few_times(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """Children first: no read for each of them at each event of their agent; when it comes, all are taken up."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    reads: list[str] = []
+
+    async def count(path: Collection, name: str) -> None:
+        reads.append(name)
+
+    kube.before_get = count
+    await world.start(kube)
+    await world.agent("b", maxActiveDelegations=100)
+    await gateway.attach("b", "s-b")
+    await world.settled()
+    children = [f"c{number}" for number in range(60)]
+    await world.create(*(delegation(name).to("b").under("top") for name in children))
+    await world.settled()
+    assert {await world.told(name) for name in children[::10]} == {"Pending AgentNotFound"}
+    # Each is judged on its own by a live read, since what has no parent any more is cut off for good.
+    assert reads.count("top") <= 2 * len(children) + 5
+    await world.create(delegation("top").to("nobody"))
+    assert set(await told(world, *children)) == {"Dispatched Dispatched"}
+
+
+async def test_D6_an_ancestor_that_cannot_be_read_ends_nothing(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """Its child goes on, and its own deadline still ends it on time."""
+    world, kube = stopped_world, Garbling(operator_kube)
+    await world.start(kube)
+    sessions = await agents(world, gateway, "a", "b")
+    await world.create(delegation("top"))
+    await world.create(delegation("low").to("b").under("top").due_in(100))
+    await world.settled()
+    await sessions["b"].accept("low")
+    kube.garbled = "top"
+    await sessions["a"].complete("top")
+    await world.pass_time(60)
+    assert await world.told("low") == "InProgress Dispatched"
+    assert world.operator.engine.totals()["errors"] == 0
+    await world.pass_time(60)
+    assert await world.told("low") == "Failed DeadlineExceeded"
+
+
+class Garbling(Faulty):
+    """One delegation makes no sense when it is read by name."""
+
+    garbled = ""
+
+    async def get(self, path: Collection, namespace: str | None, name: str) -> Json:
+        """Read, and spoil."""
+        obj = await super().get(path, namespace, name)
+        if path == DELEGATIONS and name == self.garbled:
+            obj["status"]["phase"] = "Gibberish"
+        return obj
 
 
 async def test_D6_a_circle_is_refused(world: World, gateway: PlayedGateway) -> None:
@@ -229,6 +318,18 @@ async def test_D9_a_lost_agents_work_takes_its_children_along(world: World, gate
     await sessions["a"].drop()
     await world.pass_time(45)
     assert await told(world, "top", "mid") == ["Cancelled AgentOffline", "Cancelled ParentCancelled"]
+
+
+async def test_D9_handed_back_work_that_is_cut_off_is_held_by_nobody(world: World, gateway: PlayedGateway) -> None:
+    """Its holder gave it up before its parent ended: nobody has to be told, and to answer."""
+    sessions = await family(world, gateway)
+    await world.stop()
+    await sessions["b"].write("mid", reason="AgentForgot", message="never heard of it")
+    await world.admin.patch(DELEGATIONS, world.namespace, "mid", {"metadata": {"annotations": {"a": "b"}}})
+    await _end(world, "top")
+    await world.start()
+    assert await world.told("mid") in ("Cancelled ParentCancelled", "Cancelled AgentForgot")
+    assert "sessionId" not in await world.status("mid")
 
 
 async def test_D9_no_owner_references_tie_a_tree(world: World, gateway: PlayedGateway) -> None:

@@ -150,3 +150,31 @@ async def test_every_waiting_object_says_why_and_since_when(world: World, gatewa
         assert (status["reason"], bool(status["message"]), "queuedTime" in status) == (reason, True, True)
     await world.admin.patch(AGENTS, world.namespace, "drained", {"spec": {"suspend": False}})
     assert await world.told("drained") == "Queued AgentOffline"
+
+
+async def test_I6_a_flap_writes_only_the_head_of_a_queue(world: World, gateway: PlayedGateway) -> None:
+    """The session is lost and back within 5 s: what waits behind the first ten isn't touched. Lost for good: it is."""
+    session = await busy(world, gateway, 12)
+    before = [await _version(world, name) for name in ("d11", "d12")]
+    await session.drop()
+    assert [await world.told("d01"), await world.told("d12")] == ["Queued AgentOffline", "Queued AgentBusy"]
+    await world.pass_time(5)
+    await session.attach()
+    assert await world.told("d01") == "Queued AgentBusy"
+    await world.pass_time(20)
+    assert [await _version(world, name) for name in ("d11", "d12")] == before
+    await session.drop()
+    await world.pass_time(12)
+    assert [await world.told("d11"), await world.told("d12")] == ["Queued AgentOffline", "Queued AgentOffline"]
+
+
+async def test_a_place_in_the_queue_ends_with_the_work(world: World, gateway: PlayedGateway) -> None:
+    """What was cancelled while it waited shows no place any more."""
+    await world.agent()
+    await gateway.attach("a", "s")
+    await world.create(delegation("first"), delegation("second"))
+    await world.settled()
+    assert (await world.status("second"))["queuePosition"] == 1
+    await world.cancel("second")
+    assert await world.told("second") == "Cancelled Cancelled"
+    assert "queuePosition" not in await world.status("second")

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-from belay_kube.client import DELEGATIONS, SWEEPERS
+from belay_api.names import Ref
+from belay_kube.client import DELEGATIONS, SWEEPERS, Collection, Json, Kube
+from belay_operator.seen import Key, KeyKind
+from belay_operator.sweep import UNFINISHED
 from waiting import eventually
 
 from .builders import DelegationBuilder, delegation
+from .faulty import Faulty
 from .played import BELAY, PlayedGateway, PlayedSession
 from .world import LONG_STEP, World
 
@@ -30,6 +34,12 @@ async def done(world: World, session: PlayedSession, *given: DelegationBuilder) 
     await world.settled()
 
 
+async def listed(world: World) -> None:
+    """The operator lists what is finished, now."""
+    await world.operator.finished.list()
+    await world.settled()
+
+
 async def there(world: World) -> set[str]:
     """Names of all delegations."""
     await world.settled()
@@ -47,21 +57,149 @@ async def test_D11_a_short_life_ends_on_time_and_a_long_one_does_not(world: Worl
     assert await there(world) == {"day"}
 
 
-async def test_D11_a_sweep_finds_what_falls_due_before_the_next(world: World, gateway: PlayedGateway) -> None:
-    """Also what ended before this operator was there; the time to live may be changed afterwards."""
+async def test_D11_a_listing_finds_what_falls_due_before_the_next(world: World, gateway: PlayedGateway) -> None:
+    """Also what ended before this operator was there; the time to live may be changed afterwards, and no sweep is
+    needed."""
     session = await working(world, gateway)
     await done(world, session, delegation("hour").kept_for(3600), delegation("changed"))
     await world.stop()
-    await world.start()
-    spec = {"spec": {"ttlSecondsAfterFinished": 3600}}
-    await world.admin.patch(DELEGATIONS, world.namespace, "changed", spec)
-    for _ in range(11):
-        await sweep(world)
-        await world.pass_time(SWEEP, LONG_STEP)
-    assert await there(world) == {"hour", "changed"}
-    await sweep(world)
-    await world.pass_time(SWEEP, LONG_STEP)
-    assert await there(world) == set()
+    await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": {"suspend": True}})
+    try:
+        await world.start()
+        await eventually(lambda: is_noted(world, "hour"))
+        spec = {"spec": {"ttlSecondsAfterFinished": 5000}}
+        await world.admin.patch(DELEGATIONS, world.namespace, "changed", spec)
+        await world.pass_time(3500, LONG_STEP)
+        assert await there(world) == {"hour", "changed"}
+        await world.pass_time(200, LONG_STEP)
+        assert await there(world) == {"changed"}
+        await eventually(lambda: is_noted(world, "changed"))
+        await world.pass_time(1400, LONG_STEP)
+        assert await there(world) == set()
+    finally:
+        await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": {"suspend": None}})
+
+
+async def is_noted(world: World, name: str) -> bool:
+    """Whether it is known when a delegation is to be deleted."""
+    return Key(KeyKind.ENDED, Ref(world.namespace, name)) in world.operator.seen.timers._due
+
+
+class Log:
+    """What the operator asked for, in order: `delete NAME`, `list NAMES_OF_PARENT`."""
+
+    def __init__(self, kube: Faulty) -> None:
+        self.lists: list[str] = []
+        kube.before_list = self._list
+
+    async def _list(self, path: Collection, query: Json) -> None:
+        self.lists.append(query.get("fieldSelector", ""))
+
+
+async def test_a_burst_of_expiry_does_not_hold_up_a_deadline(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """Eighty finished ones fall due, then one deadline: it is written when at most a few of them are gone."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube, workers=2)
+    session = await working(world, gateway)
+    names = [f"old{number}" for number in range(80)]
+    await world.create(delegation("late").due_in(150))
+    await done(world, session, *(delegation(name).kept_for(100) for name in names))
+    reads: list[str] = []
+    seen_at: list[int] = []
+
+    async def count(path: Collection, name: str) -> None:
+        if name.startswith("old"):
+            reads.append(name)
+
+    async def mark(path: Collection, obj: Json) -> None:
+        if obj["metadata"]["name"] == "late" and not seen_at:
+            seen_at.append(len(reads))
+
+    kube.before_get, kube.before_write = count, mark
+    await world.clock.advance(200)
+    assert await there(world) == {"late"}
+    assert await world.told("late") == "Failed DeadlineExceeded"
+    assert seen_at[0] < 10
+    assert len(reads) >= len(names)
+
+
+async def test_D11_only_a_parent_costs_a_list_of_its_children(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """One that nobody was ever below is deleted without."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    session = await working(world, gateway)
+    await world.agent("b")
+    other = await gateway.attach("b", "s-b")
+    await listed(world)
+    lists = Log(kube).lists
+    await done(world, session, delegation("alone").kept_for(0))
+    await world.create(delegation("top").kept_for(0), delegation("low").to("b").under("top").kept_for(DAY))
+    await world.settled()
+    await session.complete("top")
+    await world.settled()
+    await other.complete("low")
+    assert await there(world) == {"top", "low"}
+    children = [asked for asked in lists if "parentRef" in asked]
+    assert children == ["spec.parentRef.name=top"]
+
+
+async def test_D11_a_child_that_cannot_be_read_keeps_nobody_for_ever(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """It counts as a child as long as it is there, and no longer."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    session = await working(world, gateway)
+
+    async def garble(path: Collection, answer: Json) -> None:
+        for obj in answer["items"]:
+            if obj["metadata"]["name"] == "other":
+                obj["status"]["phase"] = "Gibberish"
+
+    await world.create(delegation("other"), delegation("top").kept_for(60))
+    await world.settled()
+    await session.complete("top")
+    kube.after_list = garble
+    await world.pass_time(120)
+    assert await there(world) == {"other"}
+
+
+async def test_a_long_sweep_is_not_taken_for_a_stalled_one(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """Each page is a sign of life: three that take 100 s each are no reason to start anew."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    await world.settled()
+    ages = []
+
+    async def slow(path: Collection, answer: Json) -> None:
+        kube.after_list = None
+        await world.clock.advance(100)
+        kube.after_list = slow
+        ages.append(world.operator.sweeper.age())
+
+    kube.after_list = slow
+    await world.operator.sweeper.sweep()
+    kube.after_list = None
+    assert len(ages) >= 3
+    assert max(ages) <= 100 + 1
+
+
+async def test_what_is_finished_is_not_read_by_a_sweep(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """Its cost doesn't grow with what is finished."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    await listed(world)
+    lists = Log(kube).lists
+    await world.operator.sweeper.sweep()
+    assert [asked for asked in lists if "phase" in asked] == [UNFINISHED]
 
 
 async def sweep(world: World) -> None:
@@ -90,7 +228,7 @@ async def test_D11_the_default_is_a_day_or_what_the_setting_says(stopped_world: 
 
 
 async def test_D11_unfinished_work_is_never_deleted(world: World, gateway: PlayedGateway) -> None:
-    """Queued, running and Pending work with no time to live at all stays, sweep after sweep."""
+    """Queued, running and Pending work with no time to live at all stays, sweep after sweep, listing after listing."""
     session = await working(world, gateway)
     await world.create(
         delegation("runs").kept_for(0).stuck_after(DAY),
@@ -100,6 +238,7 @@ async def test_D11_unfinished_work_is_never_deleted(world: World, gateway: Playe
     await session.accept("runs")
     for _ in range(3):
         await sweep(world)
+        await listed(world)
         await world.pass_time(SWEEP, LONG_STEP)
     assert await there(world) == {"runs", "waits"}
 
@@ -136,9 +275,9 @@ async def test_D11_descendants_are_waited_for(world: World, gateway: PlayedGatew
     assert await there(world) == {"top", "low"}
     assert await world.told("low") == "InProgress Dispatched"
     await other.complete("low")
-    await sweep(world)
+    await listed(world)
     assert await there(world) == {"top", "low"}
-    for _ in range(3):
-        await world.pass_time(SWEEP, LONG_STEP)
-        await sweep(world)
+    await world.pass_time(610, LONG_STEP)
+    assert await there(world) == {"top"}
+    await world.pass_time(60)
     assert await there(world) == set()

@@ -196,12 +196,12 @@ def test_kinship_is_kept_both_ways_and_forgotten() -> None:
     """What is unfinished is found from each ancestor; nothing of it stays."""
     kinship = Kinship()
     child, other, top = (Ref(NAMESPACE, name) for name in ("c", "o", "t"))
-    kinship.add(child, MISSING)
+    kinship.add_parent(child, MISSING)
     kinship.add(child, top)
-    kinship.add(other, top)
+    kinship.add_parent(other, top)
     assert set(kinship.below(top)) == {child, other}
-    kinship.drop(child)
+    kinship.drop(child, MISSING)
     assert (set(kinship.below(MISSING)), set(kinship.below(top))) == (set(), {other})
-    kinship.drop(other)
+    kinship.drop(other, top)
     assert not kinship.below(top)
     assert not vars(kinship)["_below"]

@@ -10,7 +10,14 @@ from belay_api.names import Ref
 from belay_api.permissionrequest import Behavior, PermissionPhase
 from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, Collection, Json
 from belay_kube.errors import NotFound
-from belay_operator.decisions.permissions import DEFAULT_EXPIRY_SECONDS, Keep, Remove, Settle, fate
+from belay_operator.decisions.permissions import (
+    DEFAULT_EXPIRY_SECONDS,
+    DEFAULT_KEEP_SECONDS,
+    Keep,
+    Remove,
+    Settle,
+    fate,
+)
 from belay_operator.observe.permissions import PermissionIndex, PermissionRecord
 from waiting import eventually
 
@@ -279,3 +286,9 @@ async def test_requests_go_with_their_agent(requests: Requests) -> None:
         return not (await world.admin.list(PERMISSION_REQUESTS, world.namespace))["items"]
 
     await eventually(is_gone, timeout=60)
+
+
+def test_C5_a_decision_is_kept_as_long_as_a_question_may_wait() -> None:
+    """A month, by default: an agent that was away for as long still gets its answer."""
+    assert DEFAULT_KEEP_SECONDS == DEFAULT_EXPIRY_SECONDS == 30 * 24 * 3600
+    assert isinstance(fate(SETTLED, work_ended=False, keep=DEFAULT_KEEP_SECONDS, now=at(29 * 24 * 3600)), Keep)

@@ -63,6 +63,25 @@ async def test_a_waiting_worker_that_was_cancelled_takes_no_key_along() -> None:
     assert await second == "a"
 
 
+async def test_minor_keys_wait_for_all_others_and_few_are_in_hand_at_once() -> None:
+    """Ten minor ones and then another: it comes next, and while MOST_MINOR minor ones are in hand no more come."""
+    queue: WorkQueue[int] = WorkQueue(is_minor=lambda key: key < 100)
+    for key in range(10):
+        queue.add(key)
+    queue.add(100)
+    most = WorkQueue.MOST_MINOR
+    assert [await queue.take() for _ in range(1 + most)] == [100, *range(most)]
+    blocked = asyncio.ensure_future(queue.take())
+    await asyncio.sleep(0)
+    assert not blocked.done()
+    queue.add(101)
+    assert await blocked == 101
+    blocked = asyncio.ensure_future(queue.take())
+    await asyncio.sleep(0)
+    queue.done(0)
+    assert await blocked == most
+
+
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 4))
 def test_no_key_is_ever_in_two_hands_and_none_is_lost(keys: list[int], workers: int) -> None:
     """Whatever is added while several workers work, each key is in one hand, and is worked on after its last adding."""
@@ -70,7 +89,7 @@ def test_no_key_is_ever_in_two_hands_and_none_is_lost(keys: list[int], workers: 
 
 
 async def _work_off(keys: list[int], workers: int) -> None:
-    queue: WorkQueue[int] = WorkQueue()
+    queue: WorkQueue[int] = WorkQueue(is_minor=lambda key: key > 1)
     in_hand: set[int] = set()
     unseen: set[int] = set()
 

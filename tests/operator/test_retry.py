@@ -86,7 +86,48 @@ def test_S12_a_persons_retry_is_done_once_and_counts_against_nothing() -> None:
     assert (change.fields["observedRetryAttempt"], change.fields["attempt"], change.fields["failures"]) == (4, 2, 0)
     again = delegation().asked_again(4).queued(at=NOW, reason=Reason.RETRIED, attempt=2)
     assert backs_off_until(again.work, at(NOW)) is None
-    assert found(stuck().asked_again(4)._tell(observedRetryAttempt=4)) is None
+    assert found(stuck().asked_again(4).observed(4)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(held().beat(at=0), (Phase.STUCK, 3), id="silent"),
+        pytest.param(held().attempts(2).handed_back(Reason.AGENT_FAILED), (Phase.QUEUED, 3), id="failed"),
+        pytest.param(held().handed_back(Reason.RELEASED), (Phase.QUEUED, 3), id="released"),
+        pytest.param(stuck().observed(2), (Phase.QUEUED, 3), id="asked while Stuck"),
+    ],
+)
+def test_S12_a_retry_that_was_asked_for_too_early_is_not_done_later(
+    given: DelegationBuilder, expected: tuple[Phase, int]
+) -> None:
+    """What was asked for up to now is remembered with Stuck and with every new attempt: it fires no second one."""
+    change = decided(given.asked_again(3))
+    assert (change.target, change.fields.get("observedRetryAttempt")) == expected
+
+
+def test_S12_a_person_retries_stuck_work_that_was_handed_back() -> None:
+    """The last attempt failed at the same moment: the person's word goes beyond any limit."""
+    change = decided(stuck().handed_back(Reason.AGENT_FAILED).asked_again(1))
+    assert (change.target, change.reason, change.fields["observedRetryAttempt"]) == (Phase.QUEUED, Reason.RETRIED, 1)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(agent({"s": lost(at=60), "t": live()}, brake_ends=NOW + 1), False, id="lost, and braked"),
+        pytest.param(agent({"t": live()}, brake_ends=NOW + 1), False, id="its row is gone, and braked"),
+        pytest.param(agent({"s": lost(at=60), "t": live()}, brake_ends=NOW), True, id="lost, the brake is over"),
+        pytest.param(agent({"s": live()}, brake_ends=NOW + 1), True, id="live"),
+        pytest.param(agent({"s": lost(at=690, closed=True), "t": live()}, brake_ends=NOW + 1), True, id="closed"),
+    ],
+)
+def test_I7_the_brake_holds_back_retries_of_silence(view: AgentView, expected: bool) -> None:
+    """Who went silent with most of the fleet may be at work still: its work is not offered to another."""
+    given = stuck().attempts(3)
+    assert found(given, view) == ((Phase.QUEUED, Reason.NO_HEARTBEAT) if expected else None)
+    if not expected:
+        assert fate.next_due(given.work, view) == view.brake_ends
 
 
 @pytest.mark.parametrize(
@@ -161,24 +202,32 @@ def test_attempts_are_shown_with_their_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "base", "least", "most"),
+    ("failures", "base", "least", "most"),
     [
-        pytest.param(2, 10, 10, 11.5, id="second attempt"),
-        pytest.param(3, 10, 20, 23, id="doubled"),
-        pytest.param(5, 10, 80, 92, id="and doubled"),
-        pytest.param(100, 10, 3600, 4140, id="at most an hour"),
-        pytest.param(3, 86_400, 86_400, 99_360, id="or what was asked for"),
-        pytest.param(7, 0, 0, 0, id="none asked for"),
+        pytest.param(1, 10, 10, 11.5, id="first failure"),
+        pytest.param(2, 10, 20, 23, id="doubled"),
+        pytest.param(4, 10, 80, 92, id="and doubled"),
+        pytest.param(99, 10, 3600, 4140, id="at most an hour"),
+        pytest.param(2, 86_400, 86_400, 99_360, id="or what was asked for"),
+        pytest.param(6, 0, 0, 0, id="none asked for"),
     ],
 )
 def test_backoff_doubles_within_bounds_and_is_the_same_for_every_operator(
-    attempt: int, base: int, least: float, most: float
+    failures: int, base: int, least: float, most: float
 ) -> None:
-    """Up to 15 % of jitter, by uid and attempt."""
-    seconds = [backoff_seconds(f"uid-{number}", attempt, base) for number in range(50)]
+    """Up to 15 % of jitter, by uid and number."""
+    seconds = [backoff_seconds(f"uid-{number}", failures, base) for number in range(50)]
     assert all(least <= s <= most for s in seconds)
-    assert seconds == [backoff_seconds(f"uid-{number}", attempt, base) for number in range(50)]
+    assert seconds == [backoff_seconds(f"uid-{number}", failures, base) for number in range(50)]
     assert base == 0 or len(set(seconds)) > 40
+
+
+def waits(reason: Reason, attempt: int = 3, failures: int = 2, backoff: int = 10) -> float | None:
+    """Seconds until what was queued at 0 for `reason` may be offered again; None: at once."""
+    given = delegation().attempts(9, backoff).failures(failures).queued(at=0, reason=reason, attempt=attempt)
+    until = backs_off_until(given.work, at(0))
+    assert until is None or backs_off_until(given.work, until) is None
+    return None if until is None else (until - at(0)).total_seconds()
 
 
 @pytest.mark.parametrize(
@@ -188,17 +237,46 @@ def test_backoff_doubles_within_bounds_and_is_the_same_for_every_operator(
         pytest.param(Reason.NO_HEARTBEAT, 20, id="silence"),
         pytest.param(Reason.AGENT_LOST, 20, id="lost"),
         pytest.param(Reason.AGENT_FAILED, 20, id="failed"),
-        pytest.param(Reason.RELEASED, 20, id="released"),
         pytest.param(Reason.AGENT_BUSY, None, id="busy"),
     ],
 )
 def test_D7_what_backs_off_waits_from_when_it_was_queued(reason: Reason, least: float | None) -> None:
     """Attempt 3 with 10 s: not again before 20 s, but for what nobody took, and what waits for something else."""
-    until = backs_off_until(delegation().queued(at=0, reason=reason, attempt=3).work, at(0))
-    assert (until is None) == (least is None)
-    if least is not None and until is not None:
-        assert at(least) <= until <= at(least * 1.15)
-        assert backs_off_until(delegation().queued(at=0, reason=reason, attempt=3).work, until) is None
+    seconds = waits(reason)
+    assert (seconds is None) == (least is None)
+    assert seconds is None or least is None or least <= seconds <= least * 1.15
+
+
+@pytest.mark.parametrize(
+    ("attempt", "failures", "backoff", "least"),
+    [
+        pytest.param(2, 0, 10, 10, id="released once"),
+        pytest.param(3, 0, 10, 20, id="released twice"),
+        pytest.param(3, 1, 10, 10, id="released once, failed once"),
+        pytest.param(2, 0, 0, 1, id="no backoff: a second all the same"),
+        pytest.param(6, 0, 0, 16, id="no backoff: and growing"),
+        pytest.param(99, 0, 0, 3600, id="at most an hour"),
+    ],
+)
+def test_I6_work_that_is_released_again_and_again_waits_longer_each_time(
+    attempt: int, failures: int, backoff: int, least: float
+) -> None:
+    """A release counts against no limit: only the wait keeps it from going round as fast as it can."""
+    seconds = waits(Reason.RELEASED, attempt, failures, backoff)
+    assert seconds is not None
+    assert least <= seconds <= least * 1.15
+
+
+def test_I6_an_offer_that_nobody_takes_goes_round_slowly_without_a_backoff() -> None:
+    """backoffSeconds: 0 with a stuck threshold of a second was two writes a second up to the deadline."""
+    assert waits(Reason.NOT_ACCEPTED, backoff=0) == 8
+
+
+def test_releases_and_retries_by_people_do_not_lengthen_the_wait_after_a_failure() -> None:
+    """Attempt 5 that follows the first failure waits as attempt 2 does."""
+    seconds = waits(Reason.AGENT_FAILED, attempt=5, failures=1)
+    assert seconds is not None
+    assert 10 <= seconds <= 11.5
 
 
 @pytest.mark.parametrize(
@@ -224,3 +302,11 @@ def test_released_attempts_raise_the_last_number_there_can_be() -> None:
     assert (tries.attempt, tries.failures, tries.last) == (3, 1, 4)
     assert tries.may_follow(Reason.NO_HEARTBEAT)
     assert not tries.after(Reason.AGENT_FAILED).may_follow(Reason.AGENT_LOST)
+
+
+def test_the_end_of_handed_back_work_by_another_hand_leaves_no_holder() -> None:
+    """Its parent's end, say: there is nobody who has to be told, and to answer; other work keeps its holder."""
+    ended = Change(Phase.CANCELLED, Reason.PARENT_CANCELLED)
+    given_up = delegation().in_progress(by="s").handed_back(Reason.AGENT_FORGOT).work
+    assert fate.without_holder(given_up, ended).fields == {"sessionId": None, "gateway": None}
+    assert fate.without_holder(delegation().in_progress(by="s").work, ended) == ended

@@ -150,3 +150,20 @@ async def test_an_agent_that_is_not_there_has_a_view_too() -> None:
     await given.clock.advance(10)
     view = given.gatherer.view(other)
     assert (view.exists, view.routable, view.offline_since) == (False, False, at(0))
+
+
+async def test_S10_a_restart_does_not_move_offline_since() -> None:
+    """Work is addressed to a session whose row is gone, which is noted again at a start: the written time is right."""
+    given = Given({"offlineSince": to_wire(at(-500))})
+    given.presence.note_missing(AGENT, "gone")
+    given.lease_beat()
+    assert given.gatherer.view(AGENT).offline_since == at(-500)
+
+
+async def test_G6_a_session_that_went_missing_since_the_start_counts() -> None:
+    """That is a later drop than the one that was written."""
+    given = Given({"offlineSince": to_wire(at(-500))})
+    given.lease_beat()
+    await given.clock.advance(3)
+    given.presence.note_missing(AGENT, "gone")
+    assert given.gatherer.view(AGENT).offline_since == at(3)

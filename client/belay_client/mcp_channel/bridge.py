@@ -11,20 +11,13 @@ from belay_client.channel import AgentChannel
 from belay_client.errors import ChannelEnded, ClientError, Refused
 from belay_client.mcp_channel import messages
 from belay_client.mcp_channel.messages import CHANNEL, Notice, PermissionPrompt
+from belay_client.mcp_channel.parts import Parts
+from belay_client.mcp_channel.patience import LAST_WORDS_SECONDS, Patience, ToolError, end
 from belay_client.mcp_channel.prompts import Notify, Prompts
 from belay_client.work import Key, Work
 from belay_kube.clock import Clock
 
 log = structlog.get_logger(__name__)
-
-PATIENCE_SECONDS = 20.0
-"""How long a tool waits for the gateway before it tells Claude that the word is kept."""
-LAST_WORDS_SECONDS = 2.0
-"""How long results that are on their way are waited for at the end, and as long again the word on open prompts."""
-
-
-class ToolError(Exception):
-    """What Claude asked for can't be done; the text says why, and what to do."""
 
 
 class Bridge:
@@ -37,7 +30,8 @@ class Bridge:
         self.prompts = Prompts(channel, notify)
         self._channel = channel
         self._notify = notify
-        self._clock = clock
+        self._patience = Patience(clock)
+        self._parts = Parts(channel, self.tell, self._patience)
         self._slots = asyncio.Semaphore(most)
         self._works: dict[Key, Work] = {}
         self._following: dict[Key, asyncio.Task[None]] = {}
@@ -56,10 +50,12 @@ class Bridge:
                 task.result()
             await self._last_words()
         except ChannelEnded as error:
-            await self.tell(messages.closed(str(error)))
+            await self._within_last_words(self.tell(messages.closed(str(error))))
             raise
         finally:
-            await _end(*tasks, *self._following.values(), *self._telling.values(), *self._notices)
+            await end(*tasks, *self._following.values(), *self._telling.values(), *self._notices)
+            await self._parts.close()
+            await self.prompts.abandon()
 
     async def tell(self, notice: Notice) -> None:
         """Send one event to Claude; nobody says whether it was seen."""
@@ -67,7 +63,8 @@ class Bridge:
 
     async def ask(self, prompt: PermissionPrompt) -> None:
         """Put a prompt of Claude Code to people, for the work it is on; on several it can't be known for which."""
-        await self.prompts.ask(prompt, self._only())
+        work = self._only()
+        await self.prompts.ask(prompt, work.key if work else None)
 
     # --- what the tools do -----------------------------------------------------------------------------------------
 
@@ -84,8 +81,8 @@ class Bridge:
     async def progress(self, name: str, percent: int | None, message: str | None) -> str:
         """Say how far it is; without a connection it is dropped, as it would be old news later."""
         telling = asyncio.create_task(self._open(name).progress(percent, message))
-        if not await self._soon(telling):
-            await _end(telling)
+        if not await self._patience.soon(telling):
+            await end(telling)
             return "not told: Belay can't be reached now. Go on with the work"
         return _result(telling, "told")
 
@@ -98,13 +95,8 @@ class Bridge:
 
     async def delegate(self, agent: str, prompt: str, inputs: Mapping[str, str] | None, deadline: int | None) -> str:
         """Hand work to another agent, as a part of the work that is held, if it is one."""
-        try:
-            made = await self._channel.delegate(
-                agent, prompt, inputs=inputs, parent=self._only(), deadline_seconds=deadline
-            )
-        except ClientError as error:
-            raise ToolError(str(error)) from error
-        return f"delegation {made} was made for agent {agent}; its end is not told here"
+        parent = self._only()
+        return await self._parts.delegate(agent, prompt, inputs, parent.name if parent else None, deadline)
 
     # --- from Belay to Claude --------------------------------------------------------------------------------------
 
@@ -132,11 +124,11 @@ class Bridge:
         frame = await work.cancelled.wait()
         log.info("cancelled", delegation=work.name, attempt=work.attempt, reason=frame.reason)
         await self.tell(messages.cancelled(frame))
-        await self.prompts.deny(work.name)
+        await self.prompts.deny(work.key)
 
     async def _relay_broadcasts(self) -> None:
         async for told in self._channel.broadcasts():
-            await self.tell(messages.broadcast(told))
+            await self.tell(messages.broadcast(told, secrets.token_hex(4)))
 
     # --- from Claude to Belay --------------------------------------------------------------------------------------
 
@@ -147,7 +139,7 @@ class Bridge:
             raise ToolError(f"the end of delegation {work.name} is being told already")
         task = self._telling[work.key] = asyncio.create_task(self._tell_end(work, telling))
         try:
-            if await self._soon(task):
+            if await self._patience.soon(task):
                 return _result(task, done)
         finally:
             if not task.done():
@@ -165,11 +157,11 @@ class Bridge:
     async def _let_go(self, work: Work) -> None:
         log.info("ended", delegation=work.name, attempt=work.attempt)
         if self._works.pop(work.key, None) is not None:
-            self.prompts.ended(work.name)
+            self.prompts.ended(work.key)
             self._slots.release()
         following = self._following.pop(work.key, None)
         if following is not None:
-            await _end(following)
+            await end(following)
 
     def _report_late(self, work: Work, ended: "asyncio.Task[None]") -> None:
         error = None if ended.cancelled() else ended.exception()
@@ -180,33 +172,24 @@ class Bridge:
             notice.add_done_callback(self._notices.discard)
 
     async def _last_words(self) -> None:
-        if self._telling:
-            await self._within(LAST_WORDS_SECONDS, *self._telling.values())
+        if telling := (*self._telling.values(), *self._parts.unanswered):
+            await self._patience.within(LAST_WORDS_SECONDS, *telling)
         for name, attempt in self._telling:
             log.error("the end could not be told", delegation=name, attempt=attempt)
-        closing = asyncio.create_task(self.prompts.close())
-        await self._within(LAST_WORDS_SECONDS, closing)
-        await _end(closing)
+        await self._within_last_words(self.prompts.close())
 
-    async def _soon(self, task: "asyncio.Task[None]") -> bool:
-        """Whether it ends within a tool's patience."""
-        await self._within(PATIENCE_SECONDS, task)
-        return task.done()
+    async def _within_last_words(self, saying: Coroutine[Any, Any, None]) -> None:
+        """Say it, unless that takes too long: who doesn't read must not keep this from its end."""
+        task = asyncio.create_task(saying)
+        await self._patience.within(LAST_WORDS_SECONDS, task)
+        await end(task)
 
-    async def _within(self, seconds: float, *tasks: "asyncio.Task[None]") -> None:
-        late = asyncio.create_task(self._clock.sleep(seconds))
-        pending: set[asyncio.Task[None]] = set(tasks)
-        try:
-            while pending and not late.done():
-                done, _ = await asyncio.wait({late, *pending}, return_when=asyncio.FIRST_COMPLETED)
-                pending -= done
-        finally:
-            await _end(late)
-
-    def _only(self) -> str | None:
-        """The delegation that is worked on, if there is exactly one."""
-        names = {work.name for work in self._works.values() if not work.cancelled.is_set()}
-        return names.pop() if len(names) == 1 else None
+    def _only(self) -> Work | None:
+        """The newest attempt of the delegation that is worked on, if there is exactly one."""
+        works = sorted(
+            (work for work in self._works.values() if not work.cancelled.is_set()), key=lambda work: work.attempt
+        )
+        return works[-1] if len({work.name for work in works}) == 1 else None
 
     def _open(self, name: str) -> Work:
         """The newest attempt of a delegation, if it is still to be worked on."""
@@ -233,9 +216,3 @@ def _result(task: "asyncio.Task[None]", done: str) -> str:
     except ClientError as error:
         raise ToolError(str(error)) from error
     return done
-
-
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

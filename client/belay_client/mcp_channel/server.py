@@ -12,8 +12,15 @@ from pydantic import ValidationError
 from belay_client.agent_run import Stop
 from belay_client.channel import AgentChannel
 from belay_client.mcp_channel import tools
-from belay_client.mcp_channel.bridge import Bridge, ToolError
-from belay_client.mcp_channel.messages import CAPABILITIES, INSTRUCTIONS, PERMISSION_REQUEST, PermissionPrompt
+from belay_client.mcp_channel.bridge import Bridge
+from belay_client.mcp_channel.messages import (
+    CAPABILITIES,
+    INSTRUCTIONS,
+    PERMISSION_REQUEST,
+    PermissionPrompt,
+    harmless,
+)
+from belay_client.mcp_channel.patience import ToolError, end
 from belay_client.mcp_channel.transport import Transport
 from belay_kube.clock import Clock
 
@@ -21,20 +28,18 @@ log = structlog.get_logger(__name__)
 
 
 class ChannelServer:
-    """Serves one MCP client; attaches to Belay once the client has said that it is ready."""
+    """Serves one MCP client; attaches to Belay once the client was initialised and has said that it is ready."""
 
     def __init__(self, channel: AgentChannel, clock: Clock, stop: Stop, most: int) -> None:
         self._channel = channel
         self._clock = clock
         self._stop = stop
         self._most = most
-        self._ready = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until the client closes its end or a signal comes. Raises UsageError and ChannelEnded."""
-        handlers = {"notifications/initialized": lambda _: self._ready.set(), PERMISSION_REQUEST: self._on_prompt}
-        transport = await Transport.stdio(handlers)
+        transport = await Transport.stdio({PERMISSION_REQUEST: self._on_prompt})
         self._bridge = Bridge(self._channel, transport.notify, self._clock, self._most)
         server = create_server(self._bridge)
         options = server.create_initialization_options(experimental_capabilities=CAPABILITIES)
@@ -45,27 +50,28 @@ class ChannelServer:
         for task in speaking:
             task.add_done_callback(self._over)
         try:
-            await self._serve()
+            await self._serve(transport.exchanges.ready)
         finally:
-            await _end(*speaking, *self._asking)
+            await end(*speaking, *self._asking)
 
-    async def _serve(self) -> None:
-        """Attach and work until asked to stop; not attached yet, there is nothing to end."""
-        serving = asyncio.create_task(self._attached())
-        asked = asyncio.create_task(self._stop.asked.wait())
+    async def _serve(self, ready: asyncio.Event) -> None:
+        """Attach and work until asked to stop; not attached yet, there is nothing to end. Asked twice, end at once."""
+        serving = asyncio.create_task(self._attached(ready))
+        asked, at_once = (asyncio.create_task(event.wait()) for event in (self._stop.asked, self._stop.at_once))
         try:
             await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not self._channel.attached:
                 serving.cancel()
-            await asyncio.wait({serving})
+            await asyncio.wait({serving, at_once}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end(asked)
+            await end(asked, at_once)
             serving.cancel()
+            await asyncio.wait({serving})
         if not serving.cancelled():
             serving.result()
 
-    async def _attached(self) -> None:
-        await self._ready.wait()
+    async def _attached(self, ready: asyncio.Event) -> None:
+        await ready.wait()
         async with self._channel:
             await self._bridge.run(self._stop.asked)
 
@@ -73,7 +79,8 @@ class ChannelServer:
         error = None if speaking.cancelled() else speaking.exception()
         if error is not None:
             log.error("the MCP connection broke", error=repr(error))
-        self._stop.ask()
+        if not self._stop.asked.is_set():  # the other task's end is no second wish
+            self._stop.ask()
 
     def _on_prompt(self, params: dict[str, Any] | None) -> None:
         try:
@@ -99,7 +106,7 @@ def create_server(bridge: Bridge) -> "Server[Any, Any]":
             text, wrong = await tools.call(bridge, request.params.name, request.params.arguments or {}), False
         except ToolError as error:
             text, wrong = str(error), True
-        content: list[types.ContentBlock] = [types.TextContent(type="text", text=text)]
+        content: list[types.ContentBlock] = [types.TextContent(type="text", text=harmless(text))]
         return types.ServerResult(types.CallToolResult(content=content, isError=wrong))
 
     server.request_handlers[types.ListToolsRequest] = list_tools
@@ -112,9 +119,3 @@ def _version() -> str:
         return version("belay")
     except PackageNotFoundError:
         return "0"
-
-
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from belay_api.delegation import MAX_TEXT_BYTES
 from belay_api.resource import ObjectName
-from belay_client.mcp_channel.bridge import Bridge, ToolError
+from belay_client.mcp_channel.bridge import Bridge
+from belay_client.mcp_channel.patience import ToolError
 
 Name = Annotated[ObjectName, Field(description="The attribute `delegation` of the <channel> tag.")]
 
@@ -52,7 +53,7 @@ class Stopped(OnWork):
 
 
 class Delegate(Arguments):
-    """Hand a task to another agent of the same namespace. Returns the name of the new delegation at once."""
+    """Hand a task to another agent of the same namespace. Returns the name of the new delegation, not its result."""
 
     agent: ObjectName = Field(description="The Agent that is to do it.")
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES)] = Field(
@@ -121,5 +122,5 @@ async def call(bridge: Bridge, name: str, arguments: Mapping[str, Any]) -> str:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
         raise ToolError(f"{name}: {wrong}") from error
-    await bridge.prompts.used(name, getattr(given, "delegation", None))
+    bridge.prompts.used(name, getattr(given, "delegation", None))
     return await tool.run(bridge, given)

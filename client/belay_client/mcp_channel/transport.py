@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import anyio
@@ -18,10 +19,18 @@ from mcp.types import JSONRPCMessage, JSONRPCNotification
 from pydantic import ValidationError
 
 from belay_client.errors import UsageError
+from belay_client.mcp_channel.exchanges import Exchanges
+from belay_client.mcp_channel.patience import end
 
 log = structlog.get_logger(__name__)
 
 MAX_LINE_BYTES = 16 << 20
+LAST_ANSWERS_SECONDS = 2.0
+"""How long answers are waited for once the client asks no more."""
+_NOT_JSON = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error: the line is not JSON"}}\n'
+_NOT_A_MESSAGE = (
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request: no message of JSON-RPC 2.0"}}\n'
+)
 Taken = Callable[[dict[str, Any] | None], None]
 """Gets the parameters of a notification."""
 
@@ -33,6 +42,7 @@ class Transport:
         self._reader = reader
         self._writer = writer
         self._handlers = handlers
+        self.exchanges = Exchanges()
         self._inward, self.read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         self.write, self._outward = anyio.create_memory_object_stream[SessionMessage](0)
 
@@ -40,7 +50,7 @@ class Transport:
     async def stdio(cls, handlers: dict[str, Taken]) -> Self:
         """This process's own; whatever else is printed to standard output goes to standard error from now on.
 
-        Raises UsageError when standard input is no pipe: an MCP client starts this command, not a person.
+        Raises UsageError when one of the two is no pipe: an MCP client starts this command, not a person.
         """
         loop = asyncio.get_running_loop()
         stdin, stdout = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
@@ -58,28 +68,43 @@ class Transport:
         return cls(reader, asyncio.StreamWriter(pipe, protocol, None, loop), handlers)
 
     async def run(self) -> None:
-        """Carry messages until the client closes its end."""
+        """Carry messages until the client closes its end, and answer what it asked; or until it reads no more."""
+        reading, gone = asyncio.create_task(self._carry_in()), asyncio.create_task(self._gone())
         carrying = asyncio.create_task(self._carry_out())
         try:
-            async with self._inward:
-                await self._carry_in()
+            await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                log.warning("the MCP client reads no more")
+                return
+            reading.result()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_ANSWERS_SECONDS):
+                    await self.exchanges.quiet.wait()
         finally:
-            carrying.cancel()
-            await asyncio.gather(carrying, return_exceptions=True)
+            self._inward.close()
+            await end(reading, gone, carrying)
 
     async def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification of any kind; a client that is gone has no use for it."""
         notification = JSONRPCNotification(jsonrpc="2.0", method=method, params=params)
         await self._send(JSONRPCMessage(notification))
 
+    async def _gone(self) -> None:
+        """Return once the client has closed its end of our output."""
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
     async def _carry_in(self) -> None:
         while line := await self._line():
+            if not line.strip():
+                continue
             try:
                 message = JSONRPCMessage.model_validate_json(line)
             except ValidationError as error:
                 log.warning("line passed over: not one of JSON-RPC", start=line[:80].decode(errors="replace"))
-                await self._inward.send(error)
+                await self._write(_NOT_JSON if error.errors()[0]["type"] == "json_invalid" else _NOT_A_MESSAGE)
                 continue
+            self.exchanges.came(message)
             root = message.root
             if isinstance(root, JSONRPCNotification) and root.method in self._handlers:
                 self._handlers[root.method](root.params)
@@ -100,18 +125,20 @@ class Transport:
         async with self._outward:
             async for message in self._outward:
                 await self._send(message.message)
+                self.exchanges.went(message.message)
 
     async def _send(self, message: JSONRPCMessage) -> None:
-        try:
-            self._writer.write(message.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
+        await self._write(message.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
+
+    async def _write(self, line: bytes) -> None:
+        with suppress(ConnectionError):  # `run` notices, and ends
+            self._writer.write(line)
             await self._writer.drain()
-        except ConnectionError as error:
-            log.warning("not sent: the MCP client reads no more", error=str(error))
 
 
 def _check(*descriptors: int) -> None:
     """Raise ValueError for what the event loop can't watch; on /dev/null it would fail later, and unseen."""
     for descriptor in descriptors:
         mode = os.fstat(descriptor).st_mode
-        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)):
-            raise ValueError("one is a file or a device")
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+            raise ValueError("one is a terminal, a file or a device")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from belay_api import reasons
 from belay_api.agent import Runtime
 from belay_api.queueing import QueueKey, queue_key
 from belay_api.reasons import Reason
@@ -17,17 +18,17 @@ SHOWN_PLACES = 10
 
 
 def plan(
-    waiting: Sequence[Work], active: int, agent: AgentView, now: datetime, unfit: Collection[str] = ()
+    queue: Sequence[Work], active: int, agent: AgentView, now: datetime, unfit: Collection[str] = ()
 ) -> list[tuple[Work, Change]]:
     """Changes for the agent's Pending and Queued delegations, while others hold `active` of its slots.
 
-    Order: priority, then since when it waits, then name. What waits already for the same reason is not written again.
+    `queue`: these, `in_order`. What waits already for the same reason is not written again.
     `unfit`: sessions that have work they don't answer for, to which nothing is offered.
     """
     free = max(0, agent.max_active - active)
     place = 0
     changes: list[tuple[Work, Change]] = []
-    for work in in_order(waiting, now):
+    for work in queue:
         backs_off = backs_off_until(work, now) is not None
         hindrance = None if backs_off else _hindrance(work, agent, free, unfit)
         if not backs_off and hindrance is None:
@@ -54,31 +55,37 @@ def shown(place: int) -> int | None:
     return place if place <= SHOWN_PLACES else None
 
 
-def misplaced(waiting: Sequence[Work], now: datetime) -> list[tuple[Work, int | None]]:
-    """Queued delegations whose queuePosition isn't their place, with the one that is; `waiting` as it is now."""
-    queue = [work for work in in_order(waiting, now) if work.phase is Phase.QUEUED]
-    places = ((work, shown(place)) for place, work in enumerate(queue, start=1))
+def misplaced(queue: Sequence[Work]) -> list[tuple[Work, int | None]]:
+    """Queued delegations whose queuePosition isn't their place, with the one that is; `queue`: who waits, in order."""
+    queued = (work for work in queue if work.phase is Phase.QUEUED)
+    places = ((work, shown(place)) for place, work in enumerate(queued, start=1))
     return [(work, place) for work, place in places if work.position != place]
+
+
+def may_lag(work: Work, change: Change) -> bool:
+    """Whether a change only gives another reason to one that has no place to be shown: only the head is precise."""
+    if not (work.phase is change.target is Phase.QUEUED):
+        return False
+    return change.fields.get("queuePosition") is None
 
 
 def _hindrance(work: Work, agent: AgentView, free: int, unfit: Collection[str]) -> tuple[Reason, str] | None:
     """Why `work` can't be offered now; None: it can."""
-    name = agent.ref.name
+    name, session = agent.ref.name, work.addressed
     if not agent.exists:
-        return Reason.AGENT_NOT_FOUND, f"agent {name} does not exist in namespace {agent.ref.namespace}: create it"
+        return Reason.AGENT_NOT_FOUND, reasons.agent_missing(name, agent.ref.namespace)
     if agent.runtime is Runtime.MODEL:
-        return Reason.MODEL_RUNTIME_UNAVAILABLE, f"agent {name} has runtime Model, which this release can't drive yet"
+        return Reason.MODEL_RUNTIME_UNAVAILABLE, reasons.model_runtime_unavailable(name)
     if agent.suspended:
-        return Reason.AGENT_SUSPENDED, f"agent {name} is suspended: it takes nothing new"
+        return Reason.AGENT_SUSPENDED, reasons.agent_suspended(name)
     if not agent.routable:
-        return Reason.AGENT_OFFLINE, f"no session of agent {name} is attached"
-    if work.addressed and not _is_live(work.addressed, agent):
-        return Reason.SESSION_OFFLINE, f"session {work.addressed} of agent {name} is not attached"
-    if not any(_is_live(session, agent) and session not in unfit for session in _askable(work, agent)):
-        who = f"session {work.addressed}" if work.addressed else "each session that is attached"
-        return Reason.AGENT_UNRESPONSIVE, f"{who} of agent {name} has work that it doesn't answer for"
+        return Reason.AGENT_OFFLINE, reasons.agent_offline(name)
+    if session and not _is_live(session, agent):
+        return Reason.SESSION_OFFLINE, reasons.session_offline(name, session)
+    if not any(_is_live(asked, agent) and asked not in unfit for asked in _askable(work, agent)):
+        return Reason.AGENT_UNRESPONSIVE, reasons.agent_unresponsive(name, session)
     if free <= 0:
-        return Reason.AGENT_BUSY, f"agent {name} has its {agent.max_active} slots in use"
+        return Reason.AGENT_BUSY, reasons.agent_busy(name, agent.max_active)
     return None
 
 
@@ -92,7 +99,7 @@ def _askable(work: Work, agent: AgentView) -> Collection[str]:
 
 
 def _dispatched(work: Work, agent: AgentView, now: datetime) -> Change:
-    message = f"offered to {'session ' + work.addressed if work.addressed else 'the sessions'} of {agent.ref.name}"
+    message = reasons.offered(agent.ref.name, work.addressed)
     fields = {**_admitted(work, agent), "dispatchedTime": to_wire(now), "queuePosition": None}
     return Change(Phase.DISPATCHED, Reason.DISPATCHED, message, fields)
 

@@ -8,11 +8,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from belay_api.agent import OnAgentLost, Runtime
-from belay_api.reasons import Reason, agent_lost, deadline_exceeded, no_heartbeat, session_left
+from belay_api.reasons import (
+    Reason,
+    agent_lost,
+    agent_was_deleted,
+    cancelled_as_asked,
+    deadline_exceeded,
+    no_heartbeat,
+    not_accepted,
+    retry_asked,
+    session_left,
+)
 from belay_api.times import to_wire
 from belay_api.transitions import HELD, TERMINAL, Phase
-from belay_operator.decisions.retry import next_attempt
-from belay_operator.decisions.view import AgentView, Change
+from belay_operator.decisions.retry import asks_noted, next_attempt
+from belay_operator.decisions.view import AgentView, Change, SessionView
 from belay_operator.observe.records import Work
 
 Check = Callable[[Work, AgentView, datetime], Change | None]
@@ -29,15 +39,14 @@ def cancel_wanted(work: Work, agent: AgentView, now: datetime) -> Change | None:
     """Somebody asked for its end; the slot is free at once, the proof comes later (D9)."""
     if not work.cancel_wanted:
         return None
-    return Change(Phase.CANCELLED, Reason.CANCELLED, "cancelled as desiredState asks")
+    return Change(Phase.CANCELLED, Reason.CANCELLED, cancelled_as_asked())
 
 
 def agent_deleted(work: Work, agent: AgentView, now: datetime) -> Change | None:
     """It was handed to an agent that no longer exists."""
     if agent.exists or agent.blind or work.phase not in HELD:
         return None
-    message = f"agent {agent.ref.name} was deleted while it had the work"
-    return Change(Phase.FAILED, Reason.AGENT_DELETED, message, live_read=True)
+    return Change(Phase.FAILED, Reason.AGENT_DELETED, agent_was_deleted(agent.ref.name), live_read=True)
 
 
 def orphaned(work: Work, agent: AgentView, now: datetime) -> Change | None:
@@ -99,16 +108,20 @@ def _forgotten(work: Work, policy: OnAgentLost, message: str, now: datetime) -> 
 
 
 def asked_again(work: Work, agent: AgentView, now: datetime) -> Change | None:
-    """A person raised spec.retryAttempt for Stuck work: the next attempt, at once and beyond any limit (S12)."""
+    """A person raised spec.retryAttempt for Stuck work: the next attempt, at once and beyond any limit (S12).
+
+    Only while it is Stuck: what was asked for before is taken note of with Stuck itself, and with each new attempt.
+    """
     if work.phase is not Phase.STUCK or work.retry_asked <= work.retry_done:
         return None
-    why = f"spec.retryAttempt was raised to {work.retry_asked}"
-    return next_attempt(work, Reason.RETRIED, why, now, {"observedRetryAttempt": work.retry_asked})
+    why = retry_asked(work.retry_asked)
+    return next_attempt(work, Reason.RETRIED, why, now)
 
 
 def given_up(work: Work, agent: AgentView, now: datetime) -> Change | None:
     """It is Stuck, and its policy says that silence is tried again (S12)."""
-    if work.phase is not Phase.STUCK or agent.blind or not work.tries.may_follow(Reason.NO_HEARTBEAT):
+    due = given_up_at(work, agent)
+    if due is None or now < due or agent.blind:
         return None
     age = int((now - work.beat).total_seconds()) if work.beat else work.threshold(agent.times)
     return next_attempt(work, Reason.NO_HEARTBEAT, no_heartbeat(age), now)
@@ -120,7 +133,7 @@ def silent(work: Work, agent: AgentView, now: datetime) -> Change | None:
     if due is None or now < due or agent.blind or work.beat is None:
         return None
     age = int((now - work.beat).total_seconds())
-    return Change(Phase.STUCK, Reason.NO_HEARTBEAT, no_heartbeat(age))
+    return Change(Phase.STUCK, Reason.NO_HEARTBEAT, no_heartbeat(age), asks_noted(work))
 
 
 def unaccepted(work: Work, agent: AgentView, now: datetime) -> Change | None:
@@ -128,7 +141,7 @@ def unaccepted(work: Work, agent: AgentView, now: datetime) -> Change | None:
     due = unaccepted_at(work, agent)
     if due is None or now < due or agent.blind:
         return None
-    message = f"offered for {work.threshold(agent.times)}s and not accepted"
+    message = not_accepted(work.threshold(agent.times))
     # It waits from now on, behind what waited before: one that nobody takes must not hold up the others.
     return Change(Phase.QUEUED, Reason.NOT_ACCEPTED, message, {"queuedTime": to_wire(now)})
 
@@ -144,8 +157,8 @@ CHAIN: tuple[Check, ...] = (
     overdue,
     cancel_wanted,
     agent_deleted,
-    handed_back,
     asked_again,
+    handed_back,
     orphaned,
     silent,
     given_up,
@@ -156,11 +169,13 @@ CHAIN: tuple[Check, ...] = (
 def decide(work: Work, agent: AgentView, now: datetime) -> Change | None:
     """What should become of `work` now; None: nothing."""
     change = next((change for check in CHAIN if (change := check(work, agent, now))), None)
-    return _without_holder(change) if change and work.handed_back is not None and change.target in TERMINAL else change
+    return without_holder(work, change) if change else None
 
 
-def _without_holder(change: Change) -> Change:
-    """The end of an attempt that was given up before: there is nobody who has to be told, and to answer."""
+def without_holder(work: Work, change: Change) -> Change:
+    """`change`; the end of an attempt that was given up before leaves nobody who has to be told, and to answer."""
+    if work.handed_back is None or change.target not in TERMINAL:
+        return change
     return replace(change, fields={**change.fields, "sessionId": None, "gateway": None})
 
 
@@ -196,7 +211,17 @@ def unaccepted_at(work: Work, agent: AgentView) -> datetime | None:
     return max(work.dispatched, agent.sighted_since) + timedelta(seconds=work.threshold(agent.times))
 
 
+def given_up_at(work: Work, agent: AgentView) -> datetime | None:
+    """When Stuck work may be tried again: at once, but not before the end of the brake if its holder went without a
+    word, as it may be at work still (I7); None: it isn't Stuck, or is not tried again."""
+    if work.phase is not Phase.STUCK or not work.tries.may_follow(Reason.NO_HEARTBEAT):
+        return None
+    holder = agent.sessions.get(work.holder or "", SessionView(live=False))
+    return agent.sighted_since if holder.live or holder.closed else max(agent.brake_ends, agent.sighted_since)
+
+
 def next_due(work: Work, agent: AgentView) -> datetime:
     """When `work` should be looked at again if nothing else happens."""
-    dues = [work.deadline(agent.times), stuck_at(work, agent), unaccepted_at(work, agent), gone_at(work, agent)]
+    findings = (stuck_at, unaccepted_at, given_up_at, gone_at)
+    dues = [work.deadline(agent.times), *(finding(work, agent) for finding in findings)]
     return min(due for due in dues if due is not None)

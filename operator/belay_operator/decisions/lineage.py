@@ -120,7 +120,8 @@ def agent_is_above(born: Newborn) -> Change | None:
     above = next((ancestor for ancestor in born.line.ancestors if ancestor.agent == agent), None)
     if above is None or born.reentry:
         return None
-    return Change(Phase.FAILED, Reason.AGENT_ABOVE_IN_TREE, agent_above(agent.name, above.ref.name))
+    # Rests on the agent's specification, which may have been changed since it was seen.
+    return Change(Phase.FAILED, Reason.AGENT_ABOVE_IN_TREE, agent_above(agent.name, above.ref.name), live_read=True)
 
 
 def parent_not_there(born: Newborn) -> Change | None:

@@ -9,7 +9,7 @@ from belay_operator.observe.permissions import PermissionRecord
 
 DEFAULT_EXPIRY_SECONDS = 2_592_000
 """After which a request that says nothing else expires undecided: as long as it may say at most."""
-DEFAULT_KEEP_SECONDS = 604_800
+DEFAULT_KEEP_SECONDS = 2_592_000
 """How long a settled request is kept, and so its decision can be replayed (C5)."""
 
 _DECIDED = {Behavior.ALLOW: PermissionPhase.ALLOWED, Behavior.DENY: PermissionPhase.DENIED}

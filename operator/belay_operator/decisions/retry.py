@@ -24,9 +24,7 @@ FRESH_ATTEMPT: Mapping[str, Any] = {
 _WHY_CHARS = 512
 
 
-def next_attempt(
-    work: Work, reason: Reason, why: str, now: datetime, extra: Mapping[str, Any] | None = None, *, live: bool = False
-) -> Change:
+def next_attempt(work: Work, reason: Reason, why: str, now: datetime, *, live: bool = False) -> Change:
     """Back to the queue as the next attempt, behind what waits already; says after what, and since when.
 
     `live`: it rests on the rows of the agent, so is decided again on a live read.
@@ -41,9 +39,14 @@ def next_attempt(
         "queuedTime": to_wire(now),
         "queuePosition": None,
         "conditions": conditions,
-        **(extra or {}),
+        **asks_noted(work),
     }
     return Change(Phase.QUEUED, reason, message, fields, live_read=live)
+
+
+def asks_noted(work: Work) -> Mapping[str, Any]:
+    """What people asked for by spec.retryAttempt up to now is settled, so that it can't fire later (S12)."""
+    return {"observedRetryAttempt": work.retry_asked} if work.retry_asked != work.retry_done else {}
 
 
 def backs_off_until(work: Work, now: datetime) -> datetime | None:
@@ -55,7 +58,7 @@ def backs_off_until(work: Work, now: datetime) -> datetime | None:
         reason=work.reason,
         queued=work.queued,
         uid=work.uid,
-        attempt=work.attempt,
+        tries=work.tries,
         base=work.backoff,
     )
     return until if until is not None and now < until else None

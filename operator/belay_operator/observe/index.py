@@ -57,10 +57,10 @@ class Index:
         self._forget_work(work.ref)
         if work.phase not in LIVE:
             self._gone["work"].bury(work.ref, work.version)
-            self.kinship.drop(work.ref)
+            self.kinship.drop(work.ref, work.parent)
         else:
             if work.parent:
-                self.kinship.add(work.ref, work.parent)
+                self.kinship.add_parent(work.ref, work.parent)
             self.work[work.ref] = work
             self._by_agent[work.agent].setdefault(work.phase, {})[work.ref] = work
         return old
@@ -71,7 +71,7 @@ class Index:
         if old and version and older(version, old.version):
             return None
         self._gone["work"].bury(ref, version or (old.version if old else None))
-        self.kinship.drop(ref)
+        self.kinship.drop(ref, old.parent if old else None)
         return self._forget_work(ref)
 
     def _forget_work(self, ref: Ref) -> Work | None:

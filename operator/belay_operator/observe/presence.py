@@ -73,6 +73,10 @@ class Presence:
             self._begin_anew()
         return True
 
+    def in_contact(self) -> bool:
+        """Whether every watch is heard."""
+        return not self._no_contact
+
     def blind(self, stale_after: float | None = None) -> bool:
         """Whether nothing that is missing may be taken for gone: no contact, or no gateway heard for `stale_after`
         (an agent's own, if that is less than the installation's)."""

@@ -1,14 +1,17 @@
 """What is kept of each object: at most 1 KiB, never a prompt or a result (DESIGN.md section 8)."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from sys import intern
+from typing import Any, TypeVar
 
 from belay_api.agent import OnAgentLost, Runtime
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.meta import ANNOTATION_CANCEL_CASCADE, ANNOTATION_TOUCH_SECONDS
 from belay_api.names import Ref
+from belay_api.queueing import DEFAULT_BACKOFF_SECONDS
 from belay_api.retrying import Tries, is_handed_back
 from belay_api.times import from_wire
 from belay_api.timing import Times
@@ -17,12 +20,38 @@ from belay_api.transitions import Phase, phase_of
 Json = dict[str, Any]
 _KEPT_CHARS = 256
 """Most that is kept of a message."""
+_KEPT_OF_CONDITION = ("type", "status", "lastTransitionTime")
+S = TypeVar("S", bound=Hashable)
+
+
+@lru_cache(maxsize=20_000)
+def _shared(value: S) -> S:
+    """The one of all that are equal: what thousands of delegations have in common is kept once."""
+    return value
+
+
+def _interned(text: str | None) -> str | None:
+    return None if text is None else intern(text)
+
+
+def _kept(conditions: list[Json]) -> str | None:
+    """Conditions as they are kept. Raises KeyError or TypeError when they make no sense."""
+    if not conditions:
+        return None
+    return "\n".join("\t".join(condition[field] for field in _KEPT_OF_CONDITION) for condition in conditions)
 
 
 def ref_of(obj: Mapping[str, Any]) -> Ref:
     """Namespace and name of an object."""
     meta = obj["metadata"]
     return Ref(meta.get("namespace", ""), meta["name"])
+
+
+def parent_of(obj: Mapping[str, Any]) -> Ref | None:
+    """The delegation that a delegation is a part of. Raises KeyError or TypeError when its parentRef makes no sense."""
+    parent = obj["spec"].get("parentRef") or {}
+    is_delegation = parent.get("kind", "Delegation") == "Delegation"
+    return Ref(obj["metadata"]["namespace"], parent["name"]) if parent and is_delegation else None
 
 
 def version_of(obj: Mapping[str, Any]) -> str | None:
@@ -62,8 +91,8 @@ class Work:
     dispatched: datetime | None
     beat: datetime | None
     holder: str | None
-    gateway: str | None
-    conditions: list[Json]
+    conditions_kept: str | None
+    """What `set_condition` needs of its conditions, a line each; who writes them puts the whole ones in their place."""
     position: int | None
     """Its place in the queue, as its status says."""
     handed_back: str | None
@@ -92,42 +121,48 @@ class Work:
         created = from_wire(meta["creationTimestamp"])
         if created is None:
             raise ValueError(f"delegation {ref_of(obj)} has no creationTimestamp")
+        namespace = intern(meta["namespace"])
         return cls(
-            ref=ref_of(obj),
+            ref=Ref(namespace, meta["name"]),
             uid=meta["uid"],
             version=meta["resourceVersion"],
             generation=meta.get("generation", 0),
-            agent=Ref(meta["namespace"], spec["agentRef"]["name"]),
-            addressed=spec.get("sessionId"),
+            agent=_shared(Ref(namespace, spec["agentRef"]["name"])),
+            addressed=_interned(spec.get("sessionId")),
             phase=phase_of(status.get("phase")),
             has_status="phase" in status,
-            reason=status.get("reason"),
+            reason=_interned(status.get("reason")),
             attempt=status.get("attempt", 0),
             priority=spec.get("priority", 0),
             created=created,
             due=from_wire(status.get("deadline") or spec.get("deadline")),
             deadline_seconds=spec.get("deadlineSeconds"),
             stuck_threshold=spec.get("stuckThresholdSeconds"),
-            tries=Tries.read(spec, status),
-            backoff=(spec.get("retry") or {}).get("backoffSeconds", 10),
+            tries=_shared(Tries.read(spec, status)),
+            backoff=(spec.get("retry") or {}).get("backoffSeconds", DEFAULT_BACKOFF_SECONDS),
             on_agent_lost=OnAgentLost(lost) if lost else None,
             cancel_wanted=spec.get("desiredState") == "Cancelled",
             queued=from_wire(status.get("queuedTime")),
             dispatched=from_wire(status.get("dispatchedTime")),
             beat=from_wire(status.get("lastHeartbeatTime")),
-            holder=status.get("sessionId"),
-            gateway=status.get("gateway"),
-            conditions=status.get("conditions") or [],
+            holder=_interned(status.get("sessionId")),
+            conditions_kept=_kept(status.get("conditions") or []),
             position=status.get("queuePosition"),
             handed_back=(status.get("message") or "")[:_KEPT_CHARS] if is_handed_back(status) else None,
             retry_asked=spec.get("retryAttempt") or 0,
             retry_done=status.get("observedRetryAttempt") or 0,
-            parent=Ref(meta["namespace"], parent["name"]) if parent and is_delegation else None,
-            parent_session=None if is_delegation else parent["name"],
+            parent=Ref(namespace, intern(parent["name"])) if parent and is_delegation else None,
+            parent_session=None if is_delegation else _interned(parent["name"]),
             cascades=(meta.get("annotations") or {}).get(ANNOTATION_CANCEL_CASCADE) != "false",
             ttl=spec.get("ttlSecondsAfterFinished"),
             pending_message=None if status.get("attempt") else status.get("message"),
         )
+
+    @property
+    def conditions(self) -> list[Json]:
+        """Its conditions, each as it is kept: without its message, for one."""
+        lines = self.conditions_kept.split("\n") if self.conditions_kept else []
+        return [dict(zip(_KEPT_OF_CONDITION, line.split("\t"), strict=True)) for line in lines]
 
     @property
     def session(self) -> str | None:

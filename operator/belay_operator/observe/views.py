@@ -131,5 +131,7 @@ class Gatherer:
     def _first_noticed(self, agent: Ref, sessions: dict[str, SessionView]) -> datetime:
         record = self._index.agents.get(agent)
         written = from_wire(record.status.get("offlineSince")) if record else None
-        lost = [s.lost_at for s in sessions.values() if s.lost_at]
+        sighted = self._presence.sighted_since(self._index.times_of(agent).stale_after)
+        # What was noted at a restart happened before; if it was written when, that is known better.
+        lost = [s.lost_at for s in sessions.values() if s.lost_at and not (written and s.lost_at <= sighted)]
         return max([*lost, *([written] if written else [])], default=self._clock.now())
