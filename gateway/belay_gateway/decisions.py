@@ -114,6 +114,12 @@ class Decisions:
             session.say(frame)
 
     def note_told(self, request: Json) -> None:
-        """Its decision isn't told (again) when the reader sees it, which may be later than a live read does."""
-        if (request.get("status") or {}).get("phase") not in SETTLED:
+        """Its decision isn't told (again) when the reader sees it, which may be later than a live read does.
+
+        Nothing is kept of what the reader is past: nobody would take it out again.
+        """
+        if (request.get("status") or {}).get("phase") in SETTLED:
+            return
+        seen = self._seen.get(ref_of(request))
+        if (seen and seen.uid == request["metadata"]["uid"]) or self.expects(request):
             self._entry(request).told = True

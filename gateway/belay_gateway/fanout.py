@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from belay_gateway.backlog import Backlog, Shared
 from belay_gateway.lanes import Lane
 
+log = structlog.get_logger(__name__)
+
 AT_ONCE = 200
-_WAITING = 1024
 
 Tell = Callable[[Shared], None]
 
@@ -17,7 +20,8 @@ class Fanout:
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
-        self._lane: Lane[tuple[Sequence[Tell], Shared]] = Lane(self._spread, _WAITING)
+        # No limit: what must come in order can't be left out. Whoever may wait asks the backlog for room before.
+        self._lane: Lane[tuple[Sequence[Tell], Shared]] = Lane(self._spread)
 
     def tell(self, peers: Sequence[Tell], shared: Shared) -> None:
         """Tell each of `peers`: few at once, many later. Never waits."""
@@ -25,10 +29,7 @@ class Fanout:
             _tell(peers, shared)
             return
         self._backlog.add(shared.size * len(peers))
-        if not self._lane.put((peers, shared)):
-            # Whoever may wait asks `has_room` before; an event of a delegation is told, whatever it holds up.
-            self._backlog.add(-shared.size * len(peers))
-            _tell(peers, shared)
+        self._lane.put((peers, shared))
 
     def stop(self) -> None:
         """Drop what waits."""
@@ -50,4 +51,7 @@ class Fanout:
 
 def _tell(peers: Sequence[Tell], shared: Shared) -> None:
     for tell in peers:
-        tell(shared)
+        try:
+            tell(shared)
+        except Exception:
+            log.exception("one of many was not told", kind=shared.kind)

@@ -26,7 +26,7 @@ class Lane(Generic[T]):
 
     __slots__ = ("_handle", "_items", "_limit", "_task")
 
-    def __init__(self, handle: Callable[[T], Awaitable[None]], limit: int) -> None:
+    def __init__(self, handle: Callable[[T], Awaitable[None]], limit: int | None = None) -> None:
         self._handle = handle
         self._limit = limit
         self._items: list[T] = []
@@ -38,8 +38,8 @@ class Lane(Generic[T]):
         return self._task is None
 
     def put(self, item: T) -> bool:
-        """Queue `item`; False when the queue is full."""
-        if len(self._items) >= self._limit:
+        """Queue `item`; False when the queue is full, which one without a limit never is."""
+        if self._limit is not None and len(self._items) >= self._limit:
             return False
         self._items.append(item)
         if self._task is None:

@@ -43,6 +43,14 @@ def topic_in(text: str) -> Ref:
     return Ref(namespace, topic)
 
 
+async def _synced(reader: Reader) -> None:
+    try:
+        async with asyncio.timeout(_SYNC_SECONDS):
+            await reader.has_synced.wait()
+    except TimeoutError:
+        raise Rejected(ErrorCode.UNAVAILABLE, "the namespace can't be watched now: try again") from None
+
+
 @dataclass
 class _Watched:
     sink: NamespaceTopics
@@ -74,13 +82,10 @@ class Topics:
         subscription = TopicSubscription(self, connection, text, topic)
         watched = self._start(subscription)
         try:
-            async with asyncio.timeout(_SYNC_SECONDS):
-                await watched.reader.has_synced.wait()
-        except TimeoutError:
-            raise Rejected(ErrorCode.UNAVAILABLE, "the namespace can't be watched now: try again") from None
-        finally:
-            if not watched.reader.has_synced.is_set():
-                self.stop(subscription)
+            await _synced(watched.reader)
+        except BaseException:  # a socket may end at just the moment at which the reader has synced
+            self.stop(subscription)
+            raise
         return subscription
 
     async def may_listen(self, user: User, topic: Ref) -> bool:
@@ -184,7 +189,8 @@ class TopicSubscription:
         )
 
     def end(self, _why: SubscriptionReason, /) -> None:
-        """Stop listening."""
+        """Stop listening; what a fan-out still has for it isn't told any more."""
+        self._is_open = False
         self._topics.stop(self)
 
     def stale_after(self) -> None:

@@ -139,6 +139,7 @@ class Agents:
             self._seen.look_at(agent)
             return []
         if not waiting:
+            self._lagging.due(agent, [])
             return []
         view, now = self._gatherer.view(agent), self._clock.now()
         for until in filter(None, (backs_off_until(work, now) for work in waiting)):

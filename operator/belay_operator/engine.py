@@ -52,6 +52,7 @@ class Engine:
         gatherer = Gatherer(seen.index, seen.presence, clock)
         self.delegations = Delegations(seen, gatherer, applier, clock, metrics, fast_path=fast_path)
         self.expiry = Expiry(seen, applier, clock, metrics, keep)
+        self.expiry.on_left_out = self._over
         self.permissions = Permissions(seen, applier, clock, keep_permissions)
         self.braking = Braking(seen, applier, clock, metrics, sweeper)
         self.trouble = Trouble(applier, sweeper)
@@ -98,12 +99,16 @@ class Engine:
                 case KeyKind.FLEET:
                     await self.braking.tend()
             if self._failures.get(key, 0) == before:
-                self._failures.pop(key, None)
-                self.trouble.over(key)
+                self._over(key)
         except Exception as error:  # noqa: BLE001 - S7: one key must not end the others
             self._again(key, error)
         finally:
             self._before.pop(key, None)
+
+    def _over(self, key: Key) -> None:
+        """`key` was treated, or is left to a later listing: what failed of it is forgotten."""
+        self._failures.pop(key, None)
+        self.trouble.over(key)
 
     def _again(self, key: Key, error: Exception) -> None:
         """Try a key again: when the API server asked, else later each time; the unexpected shows its traceback."""

@@ -4,7 +4,7 @@ Finished ones are not watched. What is to live for no longer than `HORIZON_SECON
 others `finished.py` lists them all now and then, page by page, and what falls due within the horizon is noted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
@@ -43,13 +43,17 @@ class Expiry:
         self._metrics = metrics
         self._ttl = seconds
         self._noted: dict[Ref, datetime] = {}
-        self._left_out = False
+        self._cut_off: datetime | None = None
+        """What is due later than this was left out, since the last listing began; None: nothing was."""
+        self.on_left_out: Callable[[Key], None] = lambda _: None
+        """Told of each that was noted, and is left to a later listing."""
         self.parents = Parents()
         self.expired = 0
         self.errors = 0
         """Finished delegations that could not be read."""
         seen.on_ended = self.ended
         seen.on_parent = self.parents.saw
+        seen.on_gap = self.parents.forget
 
     def ended(self, work: Work) -> None:
         """A delegation ended just now: one that is to live shortly is looked at when its time comes."""
@@ -59,7 +63,7 @@ class Expiry:
 
     def begin(self) -> None:
         """A listing of all finished delegations begins."""
-        self._left_out = False
+        self._cut_off = None
         self.parents.begin(work.parent for work in self._seen.index.work.values() if work.parent)
 
     def listed(self, objects: Sequence[Json]) -> None:
@@ -80,7 +84,7 @@ class Expiry:
 
     def wants_listing(self) -> bool:
         """Whether more fell due than could be noted, and there is room again."""
-        return self._left_out and len(self._noted) <= MOST // 4
+        return self._cut_off is not None and len(self._noted) <= MOST // 4
 
     async def tend(self, ref: Ref) -> None:
         """Delete a delegation if its time is over, by a live read of it and, if it may have any, of its children.
@@ -120,18 +124,24 @@ class Expiry:
         return ttl.due_at(finished, self._ttl, self._seen.index.times_of(finished.agent).grace)
 
     def _note(self, ref: Ref, due: datetime) -> None:
-        if ref not in self._noted and len(self._noted) >= MOST:
-            self._leave_out(due)
-        if ref in self._noted or len(self._noted) < MOST:
+        if ref in self._noted or self._has_room(due):
             self._noted[ref] = due
             self._seen.timers.set(Key(KeyKind.ENDED, ref), due)
 
-    def _leave_out(self, newest: datetime) -> None:
-        """There is no room for one due at `newest`: the later half makes it, unless that one is later still."""
-        self._left_out = True
-        middle = sorted(self._noted.values())[MOST // 2]
-        if newest > middle:
-            return
-        for ref in [ref for ref, due in self._noted.items() if due > middle]:
+    def _has_room(self, due: datetime) -> bool:
+        """Whether one due then may be noted: one comparison, mostly, since a burst of ends asks this of each."""
+        if len(self._noted) >= MOST and not self._is_cut_off(due):
+            self._make_room()
+        return not self._is_cut_off(due)
+
+    def _is_cut_off(self, due: datetime) -> bool:
+        return self._cut_off is not None and due > self._cut_off
+
+    def _make_room(self) -> None:
+        """Leave out the later half."""
+        by_due = sorted(self._noted, key=self._noted.__getitem__)
+        self._cut_off = self._noted[by_due[MOST // 2 - 1]]
+        for ref in by_due[MOST // 2 :]:
             del self._noted[ref]
             self._seen.timers.drop(Key(KeyKind.ENDED, ref))
+            self.on_left_out(Key(KeyKind.ENDED, ref))

@@ -13,7 +13,8 @@ from belay_operator.decisions import lineage
 from belay_operator.decisions.lineage import Ancestor, Line
 from belay_operator.decisions.view import Change
 from belay_operator.observe.records import Work
-from belay_operator.seen import Seen
+from belay_operator.queues import after
+from belay_operator.seen import Key, KeyKind, Seen
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ class Families:
             if at != work.parent and work.ref in self._seen.index.work:
                 self._seen.index.kinship.add(work.ref, at)
             # What was never taken up waits for a parent that is missing; nothing ends by that, so a late word will do.
-            ancestor = None if whole and at == work.parent and self._is_missing(at) else await self._find(at)
+            ancestor = None if whole and at == work.parent and self._is_missing(at, work) else await self._find(at)
             if ancestor is None:
                 return Line(tuple(found), missing=at)
             found.append(ancestor)
@@ -89,20 +90,29 @@ class Families:
         return task
 
     async def _read(self, ref: Ref) -> Ancestor | None:
-        obj = await self._applier.live_delegation(ref)
-        if obj is None:
-            self._ended.pop(ref, None)
-            self._seen.index.kinship.missed(ref, self._clock.monotonic())
-            return None
+        kinship = self._seen.index.kinship
+        kinship.asks(ref)
+        try:
+            obj = await self._applier.live_delegation(ref)
+            if obj is None:
+                self._ended.pop(ref, None)
+                kinship.missed(ref, self._clock.monotonic())
+                return None
+        finally:
+            kinship.answered(ref)
         try:
             work = Work.read(obj)
         except (KeyError, ValueError, TypeError) as error:
             raise UnreadableError(f"delegation {ref}, above others, can't be read: {error!r}") from error
         return self._keep(Ancestor.of(work, self._seen.index.times_of(work.agent)))
 
-    def _is_missing(self, ref: Ref) -> bool:
+    def _is_missing(self, ref: Ref, child: Work) -> bool:
+        """Whether it wasn't there a moment ago; if that is what `child` is told, it is asked for once more later."""
         missed = self._seen.index.kinship.missed_at(ref)
-        return missed is not None and self._clock.monotonic() - missed < _MISSING_SECONDS
+        left = 0.0 if missed is None else missed + _MISSING_SECONDS - self._clock.monotonic()
+        if left > 0:
+            self._seen.timers.sooner(Key(KeyKind.AGENT, child.agent), after(self._clock.now(), left))
+        return left > 0
 
     def _keep(self, ancestor: Ancestor) -> Ancestor:
         if ancestor.phase not in LIVE:

@@ -13,6 +13,9 @@ log = structlog.get_logger(__name__)
 
 LISTING_SECONDS = 3600.0
 """From one listing to the next."""
+GAP_SECONDS = 300.0
+"""The same after the watch of the unfinished was away. No sooner: a watch that breaks every minute must not cost a
+listing each time."""
 _LOOK_SECONDS = 15.0
 """After which a listing that failed is tried again, and after which it is seen that one is due."""
 FINISHED = ",".join(f"status.phase!={phase}" for phase in sorted(LIVE))
@@ -41,6 +44,8 @@ class FinishedLister:
     async def list(self) -> None:
         """One listing. Raises KubeError."""
         began = self._clock.monotonic()
+        # Due until it is complete: a listing that breaks off has found what was left out only in part.
+        self._listed_at = None
         self._expiry.begin()
         async for page in pages(self._kube, DELEGATIONS, fieldSelector=FINISHED):
             self._expiry.listed(page["items"])
@@ -56,4 +61,5 @@ class FinishedLister:
     def _is_due(self) -> bool:
         if self._listed_at is None or self._expiry.wants_listing():
             return True
-        return self._clock.monotonic() >= self._listed_at + LISTING_SECONDS
+        wait = LISTING_SECONDS if self._expiry.parents.are_known() else GAP_SECONDS
+        return self._clock.monotonic() >= self._listed_at + wait

@@ -62,6 +62,8 @@ class Seen:
         """Told of each delegation that ended, as it was last seen; one deleted by hand looks the same to a watch."""
         self.on_parent: Callable[[Ref], None] = lambda _: None
         """Told of each delegation that another was seen below."""
+        self.on_gap: Callable[[], None] = lambda: None
+        """Told when the watch of delegations is back: what came and ended meanwhile was never seen."""
         self._metrics = metrics
         self._complete = asyncio.Event()
 
@@ -156,7 +158,9 @@ class Seen:
         """A delegation ended, or was deleted, at `version`; None: it isn't there."""
         old = self.index.drop_work(ref, version)
         if old:
+            # Looked at once more instead: what failed of it is over.
             self.timers.drop(Key(KeyKind.WORK, ref))
+            self.queue.add(Key(KeyKind.WORK, ref))
             self.look_at(old.agent)
             # Without a version it was asked for by name and isn't there: nothing is left that has a time to live.
             self._ended(old, is_there=version is not None)

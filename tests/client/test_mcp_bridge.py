@@ -175,6 +175,21 @@ async def test_prompts_do_not_pile_up_while_the_gateway_is_silent(server: CableS
             task.cancel()
 
 
+async def test_word_on_a_prompt_outlives_the_one_that_took_its_place(server: CableServer, channel: Open) -> None:
+    """What was given up while the gateway was silent is reported after that, though newer ones were given up too."""
+    server.answers[RequestPermission] = server.answers[Resolved] = silent
+    async with playing(server, channel) as played:
+        asking = [asyncio.create_task(played.bridge.ask(prompt(numbered(number)))) for number in range(100)]
+        await until(lambda: sum(task.cancelled() for task in asking) == 100 - MOST_OPEN)
+        del server.answers[Resolved]
+        server.answers[RequestPermission] = lambda _, action: Ack(ref=action.ref, name=f"p-{action.request_id}")
+        await (await server.socket()).drop()
+        again = await server.socket(2)
+        await again.wait_for(RequestPermission, MOST_OPEN)
+        given_up = {numbered(number) for number in range(100 - MOST_OPEN)}
+        assert {resolved.request_id for resolved in again.of(Resolved)} == given_up
+
+
 async def test_prompts_are_those_of_an_attempt(server: CableServer, channel: Open) -> None:
     """The end of an attempt that was cancelled takes nothing from the next one of the same delegation."""
     server.answers[RequestPermission] = lambda _, action: Ack(ref=action.ref, name=f"p-{action.request_id}")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import pytest
 from aiohttp import web
 
 from belay_gateway.backlog import Backlog, Shared
@@ -102,6 +103,38 @@ async def test_C3_many_are_told_in_turns_and_in_order() -> None:
     await eventually(lambda: fanout._lane.idle)
     assert heard == [(0, "0"), *((n, "1") for n in range(len(crowd))), (0, "2")]
     assert backlog.bytes == 0
+
+
+async def test_C3_order_holds_however_much_waits() -> None:
+    """Nothing overtakes what waits behind a crowd, and nothing of it is left out."""
+    heard = list[str]()
+    fanout = Fanout(Backlog(FakeClock(), 8))
+    fanout.tell([lambda _: None] * (3 * AT_ONCE), Shared("event", "crowd"))
+    texts = [str(n) for n in range(1500)]
+    for text in texts:
+        fanout.tell([lambda shared: heard.append(shared.text)], Shared("event", text))
+    assert not heard
+    await eventually(lambda: fanout._lane.idle)
+    assert heard == texts
+
+
+@pytest.mark.parametrize("crowd", [3, 3 * AT_ONCE], ids=["few", "many"])
+async def test_C3_one_that_can_not_be_told_keeps_nobody_else_from_it(crowd: int) -> None:
+    """Its error is logged; whoever comes after it hears all the same."""
+    heard = list[int]()
+
+    def telling(n: int) -> Callable[[Shared], None]:
+        def tell(_: Shared) -> None:
+            if n == 1:
+                raise RuntimeError("a bug")
+            heard.append(n)
+
+        return tell
+
+    fanout = Fanout(Backlog(FakeClock(), 8))
+    fanout.tell([telling(n) for n in range(crowd)], Shared("event", "1"))
+    await eventually(lambda: fanout._lane.idle)
+    assert heard == [0, *range(2, crowd)]
 
 
 async def test_C3_what_is_not_told_at_the_end_is_not_counted() -> None:

@@ -378,7 +378,11 @@ async def test_a_question_that_can_not_be_kept_leaves_the_old_one(asking: Asking
     await stage.admin.create(QUOTAS, stage.namespace, body)
 
     async def enforced() -> bool:
-        return bool((await asking.asks("probe", input_preview=str(next(numbers))))["type"] == "error")
+        # What the controller that counts would write once it has looked for new types, which it does every 30 s.
+        counted = {"status": {"hard": {count: "0"}, "used": {count: "0"}}}
+        await stage.admin.patch(QUOTAS, stage.namespace, "q", counted, subresource="status")
+        probe = await asking.asks("probe", input_preview=str(next(numbers)))
+        return "exceeded quota" in probe.get("message", "")
 
     numbers = itertools.count()
     await eventually(enforced)
@@ -407,6 +411,19 @@ async def test_a_decision_that_was_settled_unseen_is_told(asking: Asking, gatewa
     decisions.changed(undecided)
     decisions.deleted({"metadata": {**undecided["metadata"], "resourceVersion": "1"}})
     await eventually(lambda: len(asking.decided(name=name)) == 2)
+
+
+async def test_what_is_told_of_a_settled_request_is_not_kept(asking: Asking, gateway: Running) -> None:
+    """Read before it was settled, told after the reader has seen it go: nobody would forget it again."""
+    name = (await asking.asks())["name"]
+    decisions = gateway.gateway.decisions
+    await asking.decide(name)
+    await asking.peer.hears(DECISION, name=name)
+    unsettled = await asking.request(name)
+    await asking.operate(name, phase="Allowed", reason="Decided")
+    await eventually(lambda: all(ref.name != name for ref in decisions._seen))
+    decisions.note_told(unsettled)
+    assert all(ref.name != name for ref in decisions._seen)
 
 
 @pytest.mark.parametrize("anew", [True, False], ids=["asked", "asked again"])

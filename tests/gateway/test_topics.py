@@ -1,10 +1,13 @@
 """What topics are told of delegations, over real sockets and a real API server; the test plays the operator."""
 
+import asyncio
+from typing import cast
+
 import pytest
 
 from accounts import grant
 from belay_api.delegation import Result
-from belay_api.frames import MAX_FRAME_BYTES, Event
+from belay_api.frames import MAX_FRAME_BYTES, Event, Identifier
 from belay_api.meta import ANNOTATION_ASKED_BY, API_VERSION, GROUP
 from belay_api.times import to_wire
 from belay_gateway.backlog import Backlog, Shared
@@ -15,7 +18,8 @@ from belay_gateway.wire import text_of
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import FakeClock, SystemClock
 from gateway.peer import Peer, identifier
-from gateway.stage import Running, Stage
+from gateway.slow import Lists
+from gateway.stage import Running, Stage, running
 from waiting import eventually
 
 READS = [{"apiGroups": [GROUP], "resources": ["delegations"], "verbs": ["get"]}]
@@ -173,6 +177,38 @@ async def test_C3_reader_outlives_its_last_listener_for_a_while(stage: Stage, st
     await eventually(lambda: not topics._watched and first.task.done())
     await room.listener("news")
     assert list(topics._watched) == [stage.namespace]
+
+
+async def test_C3_who_has_stopped_listening_hears_nothing_more(room: Room, stage: Stage, gateway: Running) -> None:
+    """Not even what waited in a fan-out before that; and it may listen again."""
+    ear, topic = await room.listener("news"), identifier(topic_id=f"{stage.namespace}/news")
+    listeners = gateway.gateway.topics._watched[stage.namespace].sink.listeners
+    (listener,) = listeners["news"]
+    await ear.send(command="unsubscribe", identifier=topic)
+    await eventually(lambda: not listeners)
+    listener.say(Shared("event", '{"type": "event"}'))
+    assert (await ear.asks(topic))["type"] == "confirm_subscription"
+    assert not ear.heard("event")
+
+
+async def test_C3_a_socket_that_ends_when_the_reader_has_synced_leaves_no_listener(
+    stage: Stage, gateway_kube: Kube
+) -> None:
+    """Cancelled between the word that its namespace is read and the subscription."""
+    kube, token = Lists(gateway_kube, DELEGATIONS), await stage.person("alice")
+    await grant(stage.admin, stage.namespace, f"system:serviceaccount:{stage.namespace}:alice", "reads", READS)
+    async with running(cast(Kube, kube), SystemClock()) as gateway:
+        await gateway.dialer.dial(token)
+        (connection,), topics = gateway.gateway.endpoint, gateway.gateway.topics
+        kube.gate.clear()
+        wanted = Identifier(channel="AgentChannel", topic_id=f"{stage.namespace}/news")
+        subscribing = asyncio.create_task(topics.subscribe(connection, "x", wanted))
+        await eventually(lambda: kube.waiting or subscribing.done())
+        watched = topics._watched[stage.namespace]
+        watched.reader.has_synced.set()
+        subscribing.cancel()
+        await asyncio.wait({subscribing})
+        assert (subscribing.cancelled(), watched.listeners, watched.sink.listeners) == (True, 0, {})
 
 
 # --- pure ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from belay_api.meta import ANNOTATION_CANCEL_CASCADE
 from belay_api.names import Ref
 from belay_api.times import from_wire
 from belay_kube.client import AGENTS, DELEGATIONS, Collection, Json, Kube
+from belay_kube.errors import NotFound
 from waiting import eventually
 
 from .builders import delegation
@@ -192,6 +193,28 @@ async def test_D6_a_missing_parent_is_waited_for(world: World, gateway: PlayedGa
     assert await told(world, "top", "low") == ["Dispatched Dispatched"] * 2
     assert await world.told("lost") == "Pending AgentNotFound"
     assert "agent nobody does not exist" in (await world.status("lost"))["message"]
+
+
+async def test_D6_a_parent_that_comes_while_it_is_asked_for_is_not_missed(
+    stopped_world: World, gateway: PlayedGateway, operator_kube: Kube
+) -> None:
+    """The watch tells of it before the answer that it isn't there: the child is taken up, with no time passing."""
+    world, kube = stopped_world, Faulty(operator_kube)
+    await world.start(kube)
+    await agents(world, gateway, "a", "b")
+
+    async def is_seen() -> bool:
+        return Ref(world.namespace, "top") in world.operator.seen.index.work
+
+    async def come(path: Collection, name: str) -> None:
+        if name == "top" and not await is_seen():
+            await world.create(delegation("top"))
+            await eventually(is_seen)
+            raise NotFound("top: wasn't there when it was asked for", 404)
+
+    kube.before_get = come
+    await world.create(delegation("low").to("b").under("top"))
+    assert await told(world, "top", "low") == ["Dispatched Dispatched"] * 2
 
 
 async def test_D6_a_session_as_parent_is_waited_for(world: World, gateway: PlayedGateway) -> None:

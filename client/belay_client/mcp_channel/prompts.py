@@ -126,7 +126,8 @@ class Prompts:
             if oldest.asking is not None:
                 oldest.asking.cancel()
             log.info("too many open prompts: answer the oldest at the terminal", tool=oldest.prompt.tool_name)
-            await self._resolve(oldest.prompt.request_id)
+            # Whoever waits for the room may be given up himself; the word on the oldest must not end with that.
+            await asyncio.wait({self._spawn(self._resolve(oldest.prompt.request_id))})
 
     def _resolve(self, request_id: str) -> Coroutine[Any, Any, None]:
         self._open.pop(request_id, None)
@@ -136,7 +137,8 @@ class Prompts:
         with suppress(ChannelError):  # it expires instead
             await self._channel.resolved(request_id)
 
-    def _spawn(self, telling: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, telling: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(telling)
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+        return task

@@ -9,7 +9,7 @@ from belay_api.names import Ref
 from belay_kube.client import Json
 from belay_operator.metrics import Metrics
 from belay_operator.observe.permissions import PermissionRecord
-from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, ref_of, version_of
+from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, parent_of, ref_of, version_of
 from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
@@ -62,9 +62,25 @@ def agents(seen: Seen, metrics: Metrics) -> EngineSink[AgentRecord]:
     return EngineSink("agents", seen, metrics, AgentRecord.read, seen.saw_agent, seen.gone_agent)
 
 
-def delegations(seen: Seen, metrics: Metrics) -> EngineSink[Work]:
+class WorkSink(EngineSink[Work]):
+    """Feeds delegations; contact after none may hide some that came and ended meanwhile."""
+
+    def synced(self) -> None:
+        """Contact, with a gap before it."""
+        self._seen.on_gap()
+        super().synced()
+
+
+def delegations(seen: Seen, metrics: Metrics) -> WorkSink:
     """Unfinished delegations; one that leaves the selection has ended."""
-    return EngineSink("delegations", seen, metrics, Work.read, seen.saw_work, seen.gone_work)
+
+    def read(obj: Json) -> Work:
+        # First of all: one that can't be read is a child as well (D11).
+        if parent := parent_of(obj):
+            seen.on_parent(parent)
+        return Work.read(obj)
+
+    return WorkSink("delegations", seen, metrics, read, seen.saw_work, seen.gone_work)
 
 
 def subscriptions(seen: Seen, metrics: Metrics) -> EngineSink[Row]:

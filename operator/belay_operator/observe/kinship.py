@@ -18,9 +18,20 @@ class Kinship:
         self._below = Relation()
         self._above = Relation()
         self._missed: OrderedDict[Ref, float] = OrderedDict()
+        self._asked: set[Ref] = set()
+
+    def asks(self, ancestor: Ref) -> None:
+        """`ancestor` is being asked for: word of it that comes before the answer counts more than that."""
+        self._asked.add(ancestor)
+
+    def answered(self, ancestor: Ref) -> None:
+        """The asking is over, however it ended."""
+        self._asked.discard(ancestor)
 
     def missed(self, ancestor: Ref, at: float) -> None:
-        """`ancestor` was asked for, and wasn't there."""
+        """`ancestor` was asked for, and wasn't there; not noted if there was word of it since `asks`."""
+        if ancestor not in self._asked:
+            return
         self._missed[ancestor] = at
         self._missed.move_to_end(ancestor)
         if len(self._missed) > _MOST_MISSED:
@@ -33,6 +44,7 @@ class Kinship:
     def heard_of(self, ancestor: Ref) -> None:
         """Word of `ancestor`: that it is there, or has ended."""
         self._missed.pop(ancestor, None)
+        self._asked.discard(ancestor)
 
     def add_parent(self, child: Ref, parent: Ref) -> None:
         """`parent` is the parent of `child`."""

@@ -11,7 +11,8 @@ MOST = 50_000
 class Parents:
     """Delegations that are the parent of another, as a listing of all finished ones and the watch of the others tell.
 
-    Each listing forgets who has none any more. Until the first one is complete anyone may be a parent.
+    Each listing forgets who has none any more. Until the first one is complete, and again from `forget` to the end of
+    the next, anyone may be a parent.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,14 @@ class Parents:
         self._gathered = set()
         for parent in unfinished:
             self.saw(parent)
+
+    def forget(self) -> None:
+        """The watch was away: a child may have come and ended unseen. A listing that runs may be past it already."""
+        self._known = self._gathered = None
+
+    def are_known(self) -> bool:
+        """Whether a listing was complete since."""
+        return self._known is not None
 
     def end(self) -> None:
         """The listing is complete."""
