@@ -17,11 +17,12 @@ from belay_api.times import to_wire
 from belay_api.transitions import Phase
 from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import AlreadyExists
+from belay_kube.errors import AlreadyExists, NotFound
 from belay_kube.lease import OwnLease
 
 BELAY = "belay"
 _DURATION = 20
+_CLAIM_TRIES = 8
 
 
 class PlayedSession:
@@ -36,7 +37,16 @@ class PlayedSession:
         """Whether its gateway touches its row."""
 
     async def attach(self) -> None:
-        """Create the row, or take it over."""
+        """Create the row, or take it over; a row that the operator removes just then is made anew, as gateways do."""
+        for _ in range(_CLAIM_TRIES):
+            try:
+                await self._claim()
+            except NotFound:
+                continue
+            break
+        self.renewing = True
+
+    async def _claim(self) -> None:
         spec = {"agentRef": {"name": self.agent}, "sessionId": self.id}
         body = {"apiVersion": API_VERSION, "kind": "AgentSubscription", "metadata": {"name": self.row}, "spec": spec}
         with suppress(AlreadyExists):
@@ -52,7 +62,6 @@ class PlayedSession:
             disconnectedTime=None,
             reason=None,
         )
-        self.renewing = True
 
     async def touch(self) -> None:
         """Renew the row."""

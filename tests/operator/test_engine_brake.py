@@ -1,11 +1,13 @@
 """The operator on a real API server: most of the fleet is lost at once, and nothing is done about it (I7, fault 8)."""
 
+from contextlib import suppress
+
 import pytest
 
 from belay_api.conditions import ConditionType
 from belay_api.meta import SWEEPER_NAME
 from belay_api.reasons import SubscriptionReason
-from belay_kube.client import EVENTS, SWEEPERS, Json, Kube
+from belay_kube.client import EVENTS, SUBSCRIPTIONS, SWEEPERS, Json, Kube
 from belay_kube.errors import NotFound
 from waiting import eventually
 
@@ -14,11 +16,20 @@ from .faulty import Faulty, refusing
 from .played import BELAY, PlayedGateway, PlayedSession
 from .world import LONG_STEP, World
 
+pytestmark = pytest.mark.usefixtures("alone")
 FLEET = 12
 SILENT = 11
 HALF = 6
 HELD = "InProgress Dispatched"
 CANCELLED = "Cancelled AgentOffline"
+
+
+@pytest.fixture
+async def alone(admin_kube: Kube) -> None:
+    """No session of earlier tests: the brake counts those of all namespaces."""
+    for row in (await admin_kube.list(SUBSCRIPTIONS))["items"]:
+        with suppress(NotFound):
+            await admin_kube.delete(SUBSCRIPTIONS, row["metadata"]["namespace"], row["metadata"]["name"])
 
 
 async def fleet(world: World, gateway: PlayedGateway) -> list[PlayedSession]:
