@@ -180,7 +180,7 @@ class Bench:
             line
             for line in lines
             if re.search(r'verb="(POST|PUT|PATCH|DELETE|APPLY)"', line)
-            and (f'group="{GROUP}"' in line or 'resource="events"' in line)
+            and (f'group="{GROUP}"' in line or 'resource="events"' in line or 'resource="leases"' in line)
         ]
         return sum(float(line.rpartition(" ")[2]) for line in writes)
 
@@ -336,10 +336,10 @@ async def run(stack: Stack, count: int) -> list[Figure]:
     gateway = await connect(stack.account("belay-gateway"))
     bench = Bench(stack, admin, gateway)
     try:
+        await bench.idle(count)  # first: memory that other measurements leave behind would be taken for none
         await bench.connects(min(1000, count))
         await bench.fan_out(min(1000, count))
         await bench.neighbours(min(1000, count))
-        await bench.idle(count)
     finally:
         await admin.close()
         await gateway.close()
