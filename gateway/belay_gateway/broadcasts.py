@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from belay_api.frames import Broadcast, ErrorCode
-from belay_api.meta import SESSION_TOPIC_PREFIX, VERB_DELEGATE
+from belay_api.meta import SESSION_TOPIC_PREFIX
 from belay_api.names import Ref
 from belay_gateway.access import Access
 from belay_gateway.agents import Agents
@@ -21,7 +21,7 @@ from belay_gateway.bucket import Bucket, Buckets
 from belay_gateway.bus import Bus, BusDown
 from belay_gateway.carried import MAX_BODY_BYTES, Unfit, address_of, body_text, pack, subject_of, unpack
 from belay_gateway.channel import agent_in
-from belay_gateway.delegating import lacks
+from belay_gateway.delegating import check_may_delegate, lacks
 from belay_gateway.fanout import Fanout
 from belay_gateway.metrics import Metrics
 from belay_gateway.refused import Refused
@@ -79,7 +79,7 @@ class Broadcasts:
             agent_in(str(agent))
         except Rejected as error:
             raise Refused(error.code, f"agent: {error.message}") from None
-        await self._check_delegates(sender, agent)
+        await check_may_delegate(self._access, sender, agent)
         if await self._agents.find(agent) is None:
             raise Refused(ErrorCode.NOT_FOUND, f"agent {agent} doesn't exist: create it with kubectl apply")
         return await self._send(Broadcast(id=uuid.uuid4().hex, sender=sender.name, agent=str(agent), body=body))
@@ -101,13 +101,6 @@ class Broadcasts:
             self._metrics.broadcasts.labels(str(ErrorCode.RATE_LIMITED)).inc()
             sentence = f"{sender.name} broadcasts too often: at most {self._rate} a second here, try again later"
             raise Refused(ErrorCode.RATE_LIMITED, sentence)
-
-    async def _check_delegates(self, sender: User, agent: Ref) -> None:
-        needed = (("create", "delegations", ""), (VERB_DELEGATE, "agents", agent.name))
-        for verb, resource, name in needed:
-            if not await self._access.may(sender, verb, resource, agent.namespace, name):
-                what = f"{resource}/{name}" if name else resource
-                raise Refused(ErrorCode.FORBIDDEN, lacks(sender, verb, what, agent.namespace))
 
     async def _check_topic(self, sender: User, topic: Ref) -> None:
         if topic.name.startswith(SESSION_TOPIC_PREFIX):

@@ -65,7 +65,7 @@ class Delegating:
         if order.spec.get("requester") not in (None, caller.name):
             sentence = f"spec.requester: is {order.spec['requester']} but the caller is {caller.name}; leave it out"
             raise Refused(ErrorCode.FORBIDDEN, sentence)
-        await self._check(caller, order)
+        await check_may_delegate(self.access, caller, Ref(order.namespace, order.spec["agentRef"]["name"]))
         order = replace(order, spec={**order.spec, "requester": caller.name})
         try:
             return await self._make(caller, order)
@@ -77,13 +77,6 @@ class Delegating:
             return await self.kube.create(DELEGATIONS, order.namespace, order.body()), True
         key = keyed(order.namespace, caller.name, order.key, order.body())
         return await create_once(self.kube, DELEGATIONS, order.namespace, order.body(), key)
-
-    async def _check(self, caller: User, order: Order) -> None:
-        agent = order.spec["agentRef"]["name"]
-        if not await self.access.may(caller, "create", "delegations", order.namespace):
-            raise Refused(ErrorCode.FORBIDDEN, lacks(caller, "create", "delegations", order.namespace))
-        if not await self.access.may(caller, VERB_DELEGATE, "agents", order.namespace, agent):
-            raise Refused(ErrorCode.FORBIDDEN, lacks(caller, VERB_DELEGATE, f"agents/{agent}", order.namespace))
 
     # --- a socket's action -------------------------------------------------------------------------------------
 
@@ -132,6 +125,16 @@ def perhaps_made(order: Order, error: Unreachable) -> str:
     if order.name:
         return f"no answer to the create{why}: it may have been made; try again, its name can't be taken twice"
     return f"no answer to the create{why}: it may have been made; look before you repeat it, or use an idempotency key"
+
+
+async def check_may_delegate(access: Access, user: User, agent: Ref) -> None:
+    """What handing work to an agent needs: `create` on delegations, and the verb `delegate` on the agent (DESIGN.md
+    section 3). Raises Refused, KubeError."""
+    needed = (("create", "delegations", ""), (VERB_DELEGATE, "agents", agent.name))
+    for verb, resource, name in needed:
+        if not await access.may(user, verb, resource, agent.namespace, name):
+            what = f"{resource}/{name}" if name else resource
+            raise Refused(ErrorCode.FORBIDDEN, lacks(user, verb, what, agent.namespace))
 
 
 def lacks(user: User, verb: str, what: str, namespace: str) -> str:

@@ -11,6 +11,7 @@ from belay_api.reasons import PermissionReason, permission_resolved, permission_
 from belay_api.times import to_wire
 from belay_gateway import permitting
 from belay_gateway.acting import Acting, who
+from belay_gateway.attempts import FENCED
 from belay_gateway.bucket import Buckets
 from belay_gateway.decisions import Decisions
 from belay_gateway.inbound import Other
@@ -27,7 +28,6 @@ _ATTEMPTS = 8
 _NEW_PER_SECOND, _NEW_AT_ONCE = 1.0, 128.0
 """New requests of one agent: they are kept for long, whether or not anybody decides them."""
 _SINGLY = 8
-_FENCED = Refusal(ErrorCode.SUPERSEDED, "another socket has this session now: stop")
 _TOO_FAST = Refusal(ErrorCode.RATE_LIMITED, "this agent asks for too many permissions at once: wait a minute")
 _BUSY = Refusal(ErrorCode.UNAVAILABLE, "it changes too often just now: try again")
 
@@ -89,7 +89,7 @@ class Permissions:
     async def _until_it_stands(self, session: Session, step: Callable[[], Awaitable[Ack | Refusal]]) -> Ack | Refusal:
         for _ in range(_ATTEMPTS):
             if not await self._presence.holds(session):
-                return _FENCED
+                return FENCED
             try:
                 return await step()
             except (Conflict, AlreadyExists):

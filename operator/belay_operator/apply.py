@@ -90,15 +90,7 @@ class Applier:
 
     async def remove_row(self, row: Row) -> bool:
         """Delete a row unless it changed; True when there is none any more. Raises KubeError."""
-        try:
-            preconditions = {"uid": row.uid, "resourceVersion": row.version}
-            await self._kube.delete(SUBSCRIPTIONS, row.ref.namespace, row.ref.name, preconditions)
-        except NotFound:
-            log.debug("row was gone before it could be removed", row=str(row.ref))
-        except Conflict:
-            log.debug("row was changed before it could be removed", row=str(row.ref))
-            return False
-        return True
+        return await self._remove(SUBSCRIPTIONS, row)
 
     async def permission(self, record: PermissionRecord, settle: Settle) -> Outcome:
         """Write where a permission request stands. Raises KubeError."""
@@ -117,15 +109,7 @@ class Applier:
 
     async def remove_permission(self, record: PermissionRecord) -> bool:
         """Delete a permission request unless it changed; True when there is none any more. Raises KubeError."""
-        try:
-            preconditions = {"uid": record.uid, "resourceVersion": record.version}
-            await self._kube.delete(PERMISSION_REQUESTS, record.ref.namespace, record.ref.name, preconditions)
-        except NotFound:
-            log.debug("permission request was gone before it could be removed", request=str(record.ref))
-        except Conflict:
-            log.debug("permission request was changed before it could be removed", request=str(record.ref))
-            return False
-        return True
+        return await self._remove(PERMISSION_REQUESTS, record)
 
     async def agent(self, agent: AgentRecord, status: Json) -> Outcome:
         """Write an Agent's status; coming and going is told. Raises KubeError."""
@@ -207,6 +191,17 @@ class Applier:
             return await self._kube.get(AGENTS, agent.namespace, agent.name)
         except NotFound:
             return None
+
+    async def _remove(self, collection: Collection, seen: Row | PermissionRecord) -> bool:
+        ref, preconditions = seen.ref, {"uid": seen.uid, "resourceVersion": seen.version}
+        try:
+            await self._kube.delete(collection, ref.namespace, ref.name, preconditions)
+        except NotFound:
+            log.debug("gone before it could be removed", kind=collection.plural, ref=str(ref))
+        except Conflict:
+            log.debug("changed before it could be removed", kind=collection.plural, ref=str(ref))
+            return False
+        return True
 
     async def _patch(self, collection: Collection, ref: Ref, version: str, status: Json) -> Outcome:
         async with self._slots:

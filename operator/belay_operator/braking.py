@@ -5,10 +5,9 @@ from typing import Any
 
 import structlog
 
-from belay_api.conditions import ConditionType
+from belay_api.conditions import ConditionType, condition_time
 from belay_api.names import Ref
 from belay_api.reasons import Reason, fleet_back, fleet_lost, fleet_never_back
-from belay_api.times import from_wire
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
 from belay_operator.decisions.brake import Release
@@ -78,5 +77,4 @@ class Braking:
 
 def _braked_since(sweeper: dict[str, Any] | None) -> datetime | None:
     conditions = ((sweeper or {}).get("status") or {}).get("conditions") or []
-    found = [c for c in conditions if c["type"] == ConditionType.BRAKED and c["status"] == "True"]
-    return from_wire(found[0]["lastTransitionTime"]) if found else None
+    return condition_time(conditions, ConditionType.BRAKED)

@@ -216,7 +216,7 @@ async def test_G9_fault_01_processes_killed_as_soon_as_a_write_is_seen(
 async def _renewing(world: World) -> None:
     while True:
         await world.renew()
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # a gateway renews by the clock, and the operator's process has the real one
 
 
 async def _relayed(world: World, gateway: PlayedGateway, relay: Relay) -> None:
