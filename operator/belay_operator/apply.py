@@ -39,6 +39,8 @@ from belay_operator.observe.records import AgentRecord, Row, Work, parent_of
 
 log = structlog.get_logger(__name__)
 
+_CONDITION_TRIES = 4
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -137,18 +139,27 @@ class Applier:
     ) -> bool:
         """Set a condition of the DelegationSweeper, then tell it; False when there is none.
 
-        Raises KubeError, Conflict to be tried again.
+        The sweep reports to the same status and carries no version, so it may write in between: then the conditions are
+        read again and decided again. Raises KubeError, Conflict after the last of these.
         """
-        sweeper = await self.live_sweeper(ref)
-        if sweeper is None:
-            log.warning("no DelegationSweeper to write a condition to", ref=str(ref), condition=kind)
-            return False
-        old = (sweeper.get("status") or {}).get("conditions") or []
-        conditions = set_condition(old, kind, holds, reason, message, self._clock.now())
-        await self._kube.patch_status(SWEEPERS, sweeper, {"conditions": conditions})
-        about = About("DelegationSweeper", ref, sweeper["metadata"]["uid"])
-        self._recorder.say(about, reason, message, warning=holds)
-        return True
+        for again in reversed(range(_CONDITION_TRIES)):
+            sweeper = await self.live_sweeper(ref)
+            if sweeper is None:
+                log.warning("no DelegationSweeper to write a condition to", ref=str(ref), condition=kind)
+                return False
+            old = (sweeper.get("status") or {}).get("conditions") or []
+            conditions = set_condition(old, kind, holds, reason, message, self._clock.now())
+            try:
+                await self._kube.patch_status(SWEEPERS, sweeper, {"conditions": conditions})
+            except Conflict:
+                self._metrics.conflicts.inc()
+                if not again:
+                    raise
+                continue
+            about = About("DelegationSweeper", ref, sweeper["metadata"]["uid"])
+            self._recorder.say(about, reason, message, warning=holds)
+            return True
+        return False
 
     async def live_rows(self, agent: Ref) -> list[Json]:
         """The rows of one agent as they are now, by a live read. Raises KubeError."""
