@@ -1,7 +1,5 @@
 """What must be so after each run, whatever went wrong in it (RELIABILITY.md): every version of every delegation of a
 namespace is recorded by a watch while the run goes on, and judged at its end.
-
-I4 and I6 are about time and about nothing happening: they have tests of their own.
 """
 
 import asyncio
@@ -9,25 +7,52 @@ import copy
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import dropwhile, pairwise
+from pathlib import Path
 
 from belay_api.meta import GROUP
 from belay_api.names import subscription_name
 from belay_api.reasons import Reason
+from belay_api.times import from_wire
 from belay_api.transitions import HELD, TERMINAL, Phase, phase_of
 from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Json, Kube
-from belay_kube.clock import SystemClock
+from belay_kube.clock import Clock, SystemClock
 from belay_kube.reader import Reader
+from faults.audit import asked, restless
 
 OPERATOR_NAMESPACE = "belay"
 _FINAL = ("phase", "reason", "result", "completionTime")
 _LOST = frozenset({Reason.AGENT_OFFLINE, Reason.AGENT_LOST})
+_SECOND = timedelta(seconds=1)
+"""creationTimestamp is told in whole seconds."""
+_HAPPENINGS = ("phase", "attempt", "sessionId", "gateway", "progress", "lastHeartbeatTime")
+
+
+@dataclass(frozen=True)
+class Excused:
+    """What a run did on purpose, by the names of delegations."""
+
+    lost: Collection[str] = ()
+    """Their agent really was lost, or gave an attempt up."""
+    late: Collection[str] = ()
+    """Nothing could be written of them while they were due."""
+
+
+NOTHING = Excused()
 
 
 class History:
-    """Every version of every delegation, in order, by uid; the sink of a reader."""
+    """Every version of every delegation, in order, by uid; the sink of a reader. It begins `at` a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: datetime) -> None:
         self.versions: defaultdict[str, list[Json]] = defaultdict(list)
+        self._began = at
+
+    def seconds(self, clock: Clock) -> float:
+        """How long it has been going on."""
+        return (clock.now() - self._began).total_seconds()
 
     def changed(self, obj: Json) -> None:
         """One more version."""
@@ -54,7 +79,7 @@ class History:
 @asynccontextmanager
 async def recorded(kube: Kube, namespace: str) -> AsyncIterator[History]:
     """Record from here on what becomes of the namespace's delegations."""
-    history = History()
+    history = History(SystemClock().now())
     reader = Reader(kube, DELEGATIONS, history, SystemClock(), namespace=namespace)
     running = asyncio.create_task(reader.run())
     try:
@@ -66,8 +91,10 @@ async def recorded(kube: Kube, namespace: str) -> AsyncIterator[History]:
             await running
 
 
-async def broken(kube: Kube, namespace: str, history: History, lost: Collection[str] = ()) -> list[str]:
-    """What is not as it must be, in sentences; `lost` names the delegations whose agent really was lost.
+async def broken(
+    kube: Kube, namespace: str, history: History, audit: Path, clock: Clock, excused: Excused = NOTHING
+) -> list[str]:
+    """What is not as it must be, in sentences; `clock` is the run's, `audit` the log of its API server.
 
     Raises KubeError.
     """
@@ -75,12 +102,25 @@ async def broken(kube: Kube, namespace: str, history: History, lost: Collection[
     if not history.caught_up(there):
         return ["the recording is behind"]
     runs = list(history.versions.values())
-    return [
-        *(sentence for run in runs for check in (_one_holder, _absorbing) for sentence in check(run)),
-        *(sentence for run in runs for sentence in _blind(run, lost)),
-        *_visible(there),
-        *await _orphans(kube, namespace, there),
-    ]
+    found = [*judged(runs, clock.now(), excused), *_visible(there), *await _orphans(kube, namespace, there)]
+    # The log is long: it is read once all else is well.
+    return found or restless(await asyncio.to_thread(asked, audit, namespace), happened(runs), history.seconds(clock))
+
+
+def judged(runs: list[list[Json]], now: datetime, excused: Excused = NOTHING) -> list[str]:
+    """What is wrong with what became of each delegation, in sentences. Pure."""
+    alone = [sentence for run in runs for check in (_one_holder, _absorbing) for sentence in check(run)]
+    blind = [sentence for run in runs for sentence in _blind(run, excused.lost)]
+    return [*alone, *blind, *(sentence for run in runs for sentence in _overdue(run, now, excused.late))]
+
+
+def happened(runs: list[list[Json]]) -> dict[str, int]:
+    """How often something happened to each delegation that is worth a write. Pure."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    for run in runs:
+        states = [(obj["metadata"].get("generation"), *(_status(obj).get(name) for name in _HAPPENINGS)) for obj in run]
+        counts[_name(run)] += 1 + sum(old != new for old, new in pairwise(states))
+    return counts
 
 
 def _name(run: list[Json]) -> str:
@@ -102,9 +142,21 @@ def _one_holder(run: list[Json]) -> list[str]:
 
 def _absorbing(run: list[Json]) -> list[str]:
     """I2: a terminal phase never changes, nor what was said with it."""
-    ended = [status for status in map(_status, run) if phase_of(status.get("phase")) in TERMINAL]
+    ended = list(dropwhile(lambda status: phase_of(status.get("phase")) not in TERMINAL, map(_status, run)))
     changed = [s for s in ended if any(s.get(field) != ended[0].get(field) for field in _FINAL)]
     return [f"I2: {_name(run)} ended as {ended[0].get('phase')} and was changed"] if changed else []
+
+
+def _overdue(run: list[Json], now: datetime, late: Collection[str]) -> list[str]:
+    """I4: nothing that has not ended is older than twice its deadline, nor was when it ended."""
+    last = run[-1]
+    status, created = _status(last), from_wire(last["metadata"].get("creationTimestamp"))
+    due = from_wire(status.get("deadline") or last["spec"].get("deadline"))
+    if created is None or due is None or last["metadata"]["name"] in late:
+        return []
+    ended = from_wire(status.get("completionTime")) if phase_of(status.get("phase")) in TERMINAL else None
+    age, most = (ended or now) - created, 2 * (due - created) + _SECOND
+    return [f"I4: {_name(run)} is {status.get('phase')} at {age}, due within {due - created}"] if age > most else []
 
 
 def _blind(run: list[Json], lost: Collection[str]) -> list[str]:

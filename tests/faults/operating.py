@@ -3,14 +3,15 @@
 `operator` is a module of the standard library, so its tests can't be imported by that name from here.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from belay_dev.controlplane import ControlPlane
 from belay_kube.client import Kube
 from belay_kube.errors import KubeError
-from faults.invariants import History, broken, recorded
+from faults.invariants import NOTHING, Excused, History, broken, recorded
 from waiting import eventually
 
 if TYPE_CHECKING:
@@ -31,17 +32,14 @@ __all__ = ["DelegationBuilder", "Faulty", "PlayedGateway", "PlayedSession", "Wor
 
 @asynccontextmanager
 async def staged(
-    admin: Kube, operator: Kube, gateway: Kube, namespace: str, lost: Collection[str] = ()
+    plane: ControlPlane, admin: Kube, operator: Kube, gateway: Kube, namespace: str, excused: Excused = NOTHING
 ) -> AsyncIterator[World]:
-    """A namespace for an operator that the test starts itself; its invariants are checked at the end.
-
-    `lost` names the delegations whose agent really is lost.
-    """
+    """A namespace for an operator that the test starts itself; its invariants are checked at the end."""
     world = World(admin, operator, gateway, namespace)
     try:
         async with recorded(admin, namespace) as history:
             yield world
-            await holding(admin, namespace, history, lost)
+            await holding(plane, world, history, excused)
     finally:
         await world.stop()
         await world.clear()
@@ -49,13 +47,13 @@ async def staged(
             await gateway_played.shut_down()
 
 
-async def holding(admin: Kube, namespace: str, history: History, lost: Collection[str] = ()) -> None:
-    """Wait until I1, I2, I3, I5 and I7 hold. Raises AssertionError with what does not."""
+async def holding(plane: ControlPlane, world: World, history: History, excused: Excused = NOTHING) -> None:
+    """Wait until every invariant holds. Raises AssertionError with those that don't."""
     found: list[str] = []
 
     async def whole() -> bool:
         try:
-            found[:] = await broken(admin, namespace, history, lost)
+            found[:] = await broken(world.admin, world.namespace, history, plane.audit_log, world.clock, excused)
         except KubeError as error:
             found[:] = [str(error)]
         return not found

@@ -9,7 +9,8 @@ from typing import Any
 from belay_api.meta import API_VERSION, SWEEPER_NAME
 from belay_dev.stack import Stack
 from belay_kube.client import AGENTS, DELEGATIONS, NAMESPACES, SUBSCRIPTIONS, SWEEPERS, Json, Kube
-from faults.invariants import OPERATOR_NAMESPACE, History, broken, recorded
+from belay_kube.clock import SystemClock
+from faults.invariants import OPERATOR_NAMESPACE, Excused, History, broken, recorded
 from faults.workers import Workers
 from waiting import eventually
 
@@ -51,7 +52,8 @@ class Site:
         found: list[str] = []
 
         async def whole() -> bool:
-            found[:] = await broken(self.admin, self.namespace, self.history, self.lost)
+            audit, excused = self.stack.control_plane.audit_log, Excused(self.lost)
+            found[:] = await broken(self.admin, self.namespace, self.history, audit, SystemClock(), excused)
             return not found
 
         try:

@@ -6,7 +6,7 @@ API server has that write, and its tasks are cancelled. Real processes that get 
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from belay_dev.process import Process
 from belay_dev.stack import clean_environment
 from belay_kube.client import AGENTS, DELEGATIONS, NAMESPACES, SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import SystemClock
+from faults.invariants import Excused
 from faults.mortal import Mortal
 from faults.operating import PlayedGateway, World, delegation, staged
 from waiting import eventually
 
 AGENTS_THERE = ("a", "b", "c")
-LOST = {"orphan", "again"}
+EXCUSED = Excused(lost={"orphan", "again"})
 """Of these an agent is lost, or an attempt is given up."""
 STEP = 15
 """Seconds, well within staleAfterSeconds."""
@@ -127,22 +128,24 @@ def _told(status: Json) -> Json:
     return {**{field: status.get(field) for field in fields}, "conditions": conditions}
 
 
-async def _run(admin: Kube, operator: Kube, gateway: Kube, last: int) -> tuple[Json, Mortal]:
+async def _run(plane: ControlPlane, kubes: Sequence[Kube], last: int) -> tuple[Json, Mortal]:
+    admin, operator, gateway = kubes
     made = await admin.create(NAMESPACES, None, {"metadata": {"generateName": "fault-"}})
     namespace = made["metadata"]["name"]
     client = Mortal(operator, last)
     try:
-        async with staged(admin, operator, gateway, namespace, LOST) as world:
+        async with staged(plane, admin, operator, gateway, namespace, EXCUSED) as world:
             return await play(world, client), client
     finally:
         await admin.delete(NAMESPACES, None, namespace)
 
 
 async def test_G9_fault_01_killed_after_each_write_it_ends_as_without(
-    admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube
+    installed: ControlPlane, admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube
 ) -> None:
     """Work done, cancelled with its child, late, orphaned, tried again: whichever write was the last, the same end."""
-    without, unharmed = await _run(admin_kube, operator_kube, gateway_kube, 0)
+    kubes = admin_kube, operator_kube, gateway_kube
+    without, unharmed = await _run(installed, kubes, 0)
     phases = {name: told["phase"] for name, told in without["delegations"].items()}
     assert phases == {
         "done": "Completed",
@@ -153,7 +156,7 @@ async def test_G9_fault_01_killed_after_each_write_it_ends_as_without(
         "orphan": "Cancelled",
     }
     for last in range(1, MOST):
-        end, client = await _run(admin_kube, operator_kube, gateway_kube, last)
+        end, client = await _run(installed, kubes, last)
         assert end == without, f"killed after {client.writes[-1]}, write {last} of {len(unharmed.writes)}"
         if not client.dead.is_set():
             break
@@ -200,7 +203,7 @@ async def test_G9_fault_01_processes_killed_as_soon_as_a_write_is_seen(
 ) -> None:  # fmt: skip
     """A real SIGKILL after the offer, the cancel, the deadline and the orphan's end: each ends as it has to."""
     account = installed.service_account_kubeconfig("belay", "belay-operator", tmp_path / "operator.kubeconfig")
-    async with staged(admin_kube, operator_kube, gateway_kube, namespace, LOST) as world:
+    async with staged(installed, admin_kube, operator_kube, gateway_kube, namespace, EXCUSED) as world:
         world.clock = SystemClock()  # type: ignore[assignment]
         gateway = world.gateway()
         beating = asyncio.ensure_future(_renewing(world))

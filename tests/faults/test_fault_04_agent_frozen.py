@@ -15,8 +15,8 @@ from belay_dev.guard import Guard
 from belay_dev.process import Process
 from belay_dev.stack import clean_environment
 from belay_kube.client import Kube
-from belay_kube.clock import FakeClock
-from faults.invariants import History, broken, recorded
+from belay_kube.clock import FakeClock, SystemClock
+from faults.invariants import NOTHING, Excused, History, broken, recorded
 from gateway.stage import Running, Stage, running
 from waiting import eventually
 
@@ -79,8 +79,8 @@ async def _token(stage: Stage) -> str:
     return str(row["token"])
 
 
-async def _unbroken(stage: Stage, history: History) -> bool:
-    return await broken(stage.admin, stage.namespace, history) == []
+async def _broken(stage: Stage, history: History, excused: Excused = NOTHING) -> list[str]:
+    return await broken(stage.admin, stage.namespace, history, stage.plane.audit_log, SystemClock(), excused)
 
 
 async def test_P9_fault_4_frozen_for_38_s_it_is_alive(
@@ -96,7 +96,7 @@ async def test_P9_fault_4_frozen_for_38_s_it_is_alive(
     agent.finish.touch()
     done = await stage.becomes("d", lambda status: status.get("phase") == "Completed")
     assert (done["result"], done["attempt"], await _token(stage)) == ({"text": "late"}, 1, before)
-    assert await _unbroken(stage, history)
+    assert await _broken(stage, history) == []
 
 
 async def test_P9_fault_4_frozen_for_46_s_it_is_dropped_and_its_late_frames_are_refused(
@@ -119,4 +119,4 @@ async def test_P9_fault_4_frozen_for_46_s_it_is_dropped_and_its_late_frames_are_
         "reason": ended["status"]["reason"],
         "result": None,
     }
-    assert [line for line in await broken(stage.admin, stage.namespace, history, {"d"}) if "I2" in line] == []
+    assert [line for line in await _broken(stage, history, Excused({"d"})) if "I2" in line] == []

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from belay_api.names import Ref
+from belay_dev.controlplane import ControlPlane
 from belay_kube.client import AGENTS, DELEGATIONS, Collection, Json, Kube
 from belay_kube.errors import Conflict
+from faults.invariants import Excused
 from faults.operating import Faulty, World, delegation, staged
 
 TIMES = 3
 MOST_WRITES = 6
 """More than the operator has to say of any one object here, and less than a loop would."""
 CONDITION = "example.com/Audited"
-LOST = ("orphan",)
+EXCUSED = Excused(lost=("orphan",))
 
 
 class Meddler:
@@ -63,9 +65,11 @@ class Meddler:
 
 
 @pytest.fixture
-async def world(admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube, namespace: str) -> AsyncIterator[World]:
+async def world(
+    installed: ControlPlane, admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube, namespace: str
+) -> AsyncIterator[World]:
     """A namespace, an operator that is not started, and what must hold at the end."""
-    async with staged(admin_kube, operator_kube, gateway_kube, namespace, LOST) as made:
+    async with staged(installed, admin_kube, operator_kube, gateway_kube, namespace, EXCUSED) as made:
         yield made
 
 

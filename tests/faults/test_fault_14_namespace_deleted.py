@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from belay_api.meta import API_VERSION, GROUP
 from belay_api.schema import KINDS
+from belay_dev.controlplane import ControlPlane
 from belay_kube.client import NAMESPACES, SWEEPERS, Json, Kube, belay
 from belay_kube.errors import NotFound
 from faults.operating import World, delegation, staged
@@ -34,12 +35,12 @@ async def _objects(world: World) -> list[Json]:
 
 
 async def test_I5_fault_14_deletion_finishes_without_the_operator(
-    admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube
+    installed: ControlPlane, admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube
 ) -> None:
     """No object of ours carries a finalizer, the namespace goes, and a later operator has nothing of it."""
     made = await admin_kube.create(NAMESPACES, None, {"metadata": {"generateName": "fault-"}})
     namespace = made["metadata"]["name"]
-    async with staged(admin_kube, operator_kube, gateway_kube, namespace) as world:
+    async with staged(installed, admin_kube, operator_kube, gateway_kube, namespace) as world:
         await world.start()
         await _inhabited(world)
         await world.stop()

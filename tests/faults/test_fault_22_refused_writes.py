@@ -13,6 +13,7 @@ from belay_kube.client import DELEGATIONS, NAMESPACES, SWEEPERS, Collection, Jso
 from belay_kube.clock import SystemClock
 from belay_kube.errors import KubeError, from_status
 from faults.etcdfull import fill, make_room, small_plane, until_writable
+from faults.invariants import Excused
 from faults.operating import World, delegation, staged
 from gateway.caller import DELEGATE, EVERYTHING, caller, new
 from gateway.peer import identifier
@@ -179,7 +180,7 @@ async def test_I6_fault_22_a_status_refused_for_good_is_counted_and_not_hammered
     code: int,
 ) -> None:
     """In five minutes a few tries; the next delegation is not held up; allowed again, it is caught up."""
-    async with staged(admin_kube, operator_kube, gateway_kube, namespace) as world:
+    async with staged(installed, admin_kube, operator_kube, gateway_kube, namespace, Excused(late={"d"})) as world:
         gateway = world.gateway()
         await world.start()
         await world.agent(maxActiveDelegations=2)
@@ -219,7 +220,7 @@ async def test_I7_fault_22_etcd_out_of_space_is_waited_out(tmp_path: Path) -> No
         ]
         try:
             await admin.create(NAMESPACES, None, {"metadata": {"name": "mine"}})
-            async with staged(admin, kubes[0], kubes[1], "mine") as world:
+            async with staged(plane, admin, kubes[0], kubes[1], "mine", Excused(late={"late"})) as world:
                 await _runs_full(world, plane, admin)
         finally:
             for kube in (admin, *kubes):
