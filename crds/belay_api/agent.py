@@ -7,7 +7,21 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from belay_api.conditions import Condition
-from belay_api.resource import ATOMIC_LIST, ATOMIC_MAP, Column, Kind, ObjectName, Part, Resource, Rule, map_list
+from belay_api.resource import (
+    ATOMIC_LIST,
+    ATOMIC_MAP,
+    SET,
+    AgentName,
+    Column,
+    Kind,
+    ModelToolName,
+    ObjectName,
+    Part,
+    Resource,
+    Rule,
+    map_list,
+)
+from belay_api.usage import Usage
 
 
 class Runtime(StrEnum):
@@ -65,6 +79,17 @@ class SecretKeyRef(Part):
     key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(description="Key inside the Secret.")
 
 
+class ConfigMapKeyRef(Part):
+    """One key of a ConfigMap in the agent's namespace."""
+
+    model_config = ConfigDict(json_schema_extra=ATOMIC_MAP)
+
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
+        description="Key inside the ConfigMap."
+    )
+
+
 class Model(Part):
     """The language model that a Model agent's mailbox is drained into."""
 
@@ -74,10 +99,57 @@ class Model(Part):
     system: Annotated[str, StringConstraints(max_length=32768)] | None = Field(
         default=None, description="System prompt."
     )
+    system_from: ConfigMapKeyRef | None = Field(
+        default=None, description="Where the system prompt is read at each use, instead of `system`."
+    )
+    context_tokens: int | None = Field(
+        default=None,
+        ge=1000,
+        le=10000000,
+        description="Most tokens of a request; beyond it the oldest rounds are left out (150000).",
+    )
+    max_calls_per_session: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000000,
+        description="Most answers in one session; beyond it mail waits. No limit when left out.",
+    )
+    timeout_seconds: int | None = Field(
+        default=None, ge=1, le=3600, description="Seconds one answer may take, from request to last word (600)."
+    )
     base_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         default=None, alias="baseURL", description="Address of the provider, when it isn't its own."
     )
     api_key_secret_ref: SecretKeyRef | None = Field(default=None, description="Where the API key is read at each use.")
+
+
+class ToolPermission(StrEnum):
+    """Whether a model may use a tool."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+    ASK = "Ask"
+
+
+class AgentTool(Part):
+    """A tool that a Model agent is given, and on what terms."""
+
+    name: ModelToolName = Field(description="Name of the tool: delegate, or reply.")
+    permission: ToolPermission = Field(
+        default=ToolPermission.ALLOW, description="Allow; Deny; Ask: people decide on each use (PermissionRequest)."
+    )
+    timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=2592000,
+        description="Seconds after which a call is answered as timed out (600; delegate: the delegation's deadline).",
+    )
+    agents: list[AgentName] | None = Field(
+        default=None,
+        max_length=16,
+        description="For delegate: the agents it may delegate to. Who names them needs the verb `delegate` on each.",
+        json_schema_extra=SET,
+    )
 
 
 class AgentSpec(Part):
@@ -101,6 +173,12 @@ class AgentSpec(Part):
     )
     timing: Timing | None = Field(default=None, description="Times that differ from the installation's.")
     model: Model | None = Field(default=None, description="The model; for runtime Model only.")
+    tools: list[AgentTool] | None = Field(
+        default=None,
+        max_length=16,
+        description="The model's tools; for runtime Model only. `reply` is there by itself.",
+        json_schema_extra=map_list("name"),
+    )
     suspend: bool = Field(default=False, description="Finish what runs, take nothing new.")
     allow_reentry: bool = Field(
         default=False,
@@ -118,10 +196,11 @@ class AgentStatus(Part):
     queued_delegations: int | None = Field(default=None, ge=0, description="Delegations that wait.")
     offline_since: datetime | None = Field(default=None, description="When the last live session went; unset if any.")
     timing: Timing | None = Field(default=None, description="The times in force.")
+    usage: Usage | None = Field(default=None, description="What a Model agent's present sessions have spent together.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Ready: configuration accepted. Online: a session is attached.",
+        description="Ready: configuration accepted. Online: a session is attached, or Belay drives it.",
         json_schema_extra=map_list("type"),
     )
 
@@ -141,6 +220,8 @@ class Agent(Kind):
             Column("Queued", ".status.queuedDelegations", "integer"),
             Column("Max", ".spec.maxActiveDelegations", "integer", 1),
             Column("On-Lost", ".spec.onAgentLost", "string", 1),
+            Column("Tokens-In", ".status.usage.inputTokens", "integer", 1),
+            Column("Tokens-Out", ".status.usage.outputTokens", "integer", 1),
             Column("Offline-Since", ".status.offlineSince", "date", 1),
             Column("Description", ".spec.description", "string", 1),
             Column("Age", ".metadata.creationTimestamp", "date"),
@@ -152,6 +233,18 @@ class Agent(Kind):
             Rule(
                 "has(self.spec.model) == (self.spec.runtime == 'Model')",
                 "spec.model: required for runtime Model, and for it only",
+            ),
+            Rule(
+                "!has(self.spec.tools) || self.spec.runtime == 'Model'",
+                "spec.tools: for runtime Model only; a process that attaches brings its own",
+            ),
+            Rule(
+                "!has(self.spec.tools) || self.spec.tools.all(t, has(t.agents) == (t.name == 'delegate'))",
+                "spec.tools: `agents` goes with the tool delegate, which needs it, and with no other",
+            ),
+            Rule(
+                "!has(self.spec.model) || !(has(self.spec.model.system) && has(self.spec.model.systemFrom))",
+                "spec.model: give system or systemFrom, not both",
             ),
             Rule(
                 "!has(self.spec.timing) || "

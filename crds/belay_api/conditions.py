@@ -24,6 +24,8 @@ class ConditionType(StrEnum):
     CANCEL_DELIVERED = "CancelDelivered"
     CANCEL_ACKNOWLEDGED = "CancelAcknowledged"
     RETRIED = "Retried"
+    BLOCKED = "Blocked"
+    AUTHENTICATION_REQUIRED = "AuthenticationRequired"
 
 
 class Condition(Part):

@@ -5,38 +5,17 @@ subscription row is drawn only by the account of the process it belongs to, not 
 nobody asks in another's name or delegates to an agent without the verb `delegate` on it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from belay_api import meta
+from belay_api.admission import WHO, Check, Policy
 from belay_api.agentsubscription import ROW_ARROWS
+from belay_api.modelpolicies import MODEL_POLICIES
 from belay_api.permissionrequest import PERMISSION_ARROWS
 from belay_api.transitions import ARROWS, Phase, Writer
 
 MAX_DEADLINE_HOURS = 30 * 24
-
-_WHO = "request.userInfo.username"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition; `message` is a CEL expression that says what was wrong, with what, and what to do."""
-
-    expression: str
-    message: str
-    reason: str = "Forbidden"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """One ValidatingAdmissionPolicy and its binding: `matches` maps operations to resources of our group."""
-
-    name: str
-    promise: str
-    matches: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]
-    checks: Sequence[Check]
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def cel(value: object) -> str:
@@ -109,7 +88,7 @@ POLICIES = (
         checks=(
             Check(
                 "variables.writer != ''",
-                f"'status of a Delegation: ' + {_WHO} + ' may not write it, only ' + variables.operator + ' and ' + "
+                f"'status of a Delegation: ' + {WHO} + ' may not write it, only ' + variables.operator + ' and ' + "
                 "variables.gateway + ' may; to end a Delegation set spec.desiredState to Cancelled'",
             ),
             Check(
@@ -126,7 +105,7 @@ POLICIES = (
         checks=(
             Check(
                 "variables.writer == 'operator'",
-                f"'status: ' + {_WHO} + ' may not write it, only ' + variables.operator + ' may; change spec instead'",
+                f"'status: ' + {WHO} + ' may not write it, only ' + variables.operator + ' may; change spec instead'",
             ),
         ),
     ),
@@ -147,12 +126,12 @@ POLICIES = (
             Check(
                 f"variables.onStatus || variables.writer == 'gateway' || (request.operation == 'UPDATE' && "
                 f"{_SAME_METADATA})",
-                f"'AgentSubscription: ' + {_WHO} + ' may not write it, only ' + variables.gateway + "
+                f"'AgentSubscription: ' + {WHO} + ' may not write it, only ' + variables.gateway + "
                 "' may; attach to the gateway to get a session'",
             ),
             Check(
                 "!variables.onStatus || variables.writer != ''",
-                f"'status of an AgentSubscription: ' + {_WHO} + ' may not write it, only ' + variables.gateway + "
+                f"'status of an AgentSubscription: ' + {WHO} + ' may not write it, only ' + variables.gateway + "
                 "' and ' + variables.operator + ' may; delete the row to end its session'",
             ),
             Check(
@@ -174,13 +153,13 @@ POLICIES = (
         },
         checks=(
             Check(
-                f"variables.writer != '' || !has(object.spec.requester) || object.spec.requester == {_WHO}",
-                f"'spec.requester: is ' + object.spec.requester + ' but the caller is ' + {_WHO} + '; leave it out'",
+                f"variables.writer != '' || !has(object.spec.requester) || object.spec.requester == {WHO}",
+                f"'spec.requester: is ' + object.spec.requester + ' but the caller is ' + {WHO} + '; leave it out'",
             ),
             Check(
                 f"variables.writer != '' || authorizer.group('{meta.GROUP}').resource('agents').namespace("
                 f"request.namespace).name(object.spec.agentRef.name).check('{meta.VERB_DELEGATE}').allowed()",
-                f"'spec.agentRef: ' + {_WHO} + ' lacks the verb {meta.VERB_DELEGATE} on agents/' + "
+                f"'spec.agentRef: ' + {WHO} + ' lacks the verb {meta.VERB_DELEGATE} on agents/' + "
                 "object.spec.agentRef.name + ' in namespace ' + request.namespace + '; ask for a Role that grants it'",
             ),
             Check(
@@ -205,7 +184,7 @@ POLICIES = (
         checks=(
             Check(
                 "variables.writer != '' || variables.asker == variables.before",
-                f"'metadata.annotations[{meta.ANNOTATION_ASKED_BY}]: ' + {_WHO} + ' may not write it, only ' + "
+                f"'metadata.annotations[{meta.ANNOTATION_ASKED_BY}]: ' + {WHO} + ' may not write it, only ' + "
                 "variables.gateway + ' may; leave it as it is'",
             ),
         ),
@@ -239,15 +218,16 @@ POLICIES = (
             Check(
                 f"variables.unchanged || authorizer.group('{meta.GROUP}').resource('agents').namespace("
                 f"request.namespace).name(object.metadata.name).check('{meta.VERB_ATTACH}').allowed()",
-                f"'spec.owners: ' + {_WHO} + ' lacks the verb {meta.VERB_ATTACH} on agents/' + object.metadata.name + "
+                f"'spec.owners: ' + {WHO} + ' lacks the verb {meta.VERB_ATTACH} on agents/' + object.metadata.name + "
                 "' in namespace ' + request.namespace + ', so may not give it to others; ask for a Role with it'",
             ),
         ),
     ),
+    *MODEL_POLICIES,
     Policy(
         name="belay-permission-requests",
-        promise="Agents ask through a gateway, whoever decides signs with their own name, and only Belay's processes "
-        "say where a request stands.",
+        promise="Agents ask through a gateway, Model agents through the operator, whoever decides signs with their own "
+        "name, and only Belay's processes say where a request stands.",
         matches=(
             (("CREATE", "UPDATE"), ("permissionrequests",)),
             (("UPDATE",), ("permissionrequests/status",)),
@@ -261,22 +241,22 @@ POLICIES = (
         },
         checks=(
             Check(
-                "request.operation != 'CREATE' || variables.writer == 'gateway'",
-                f"'PermissionRequest: ' + {_WHO} + ' may not create it, only ' + variables.gateway + ' may; an "
-                "agent asks with request_permission on its socket'",
+                "request.operation != 'CREATE' || variables.writer != ''",
+                f"'PermissionRequest: ' + {WHO} + ' may not create it, only ' + variables.gateway + ' and ' + "
+                "variables.operator + ' may; an agent asks with request_permission on its socket'",
             ),
             Check(
                 "request.operation != 'CREATE' || !has(object.spec.decision)",
                 "'spec.decision: a request is not decided by whoever makes it; leave it out'",
             ),
             Check(
-                f"!variables.decides || (variables.writer == '' ? variables.signer == {_WHO} : variables.signer != '')",
+                f"!variables.decides || (variables.writer == '' ? variables.signer == {WHO} : variables.signer != '')",
                 "'spec.decision.decidedBy: is \"' + variables.signer + '\" but the caller is ' + "
-                f"{_WHO} + '; write \"' + {_WHO} + '\"'",
+                f"{WHO} + '; write \"' + {WHO} + '\"'",
             ),
             Check(
                 "!variables.onStatus || variables.writer != ''",
-                f"'status of a PermissionRequest: ' + {_WHO} + ' may not write it, only ' + variables.operator + "
+                f"'status of a PermissionRequest: ' + {WHO} + ' may not write it, only ' + variables.operator + "
                 "' and ' + variables.gateway + ' may; to decide set spec.decision'",
             ),
             Check(

@@ -6,7 +6,8 @@ The output is a template because the accounts' names are values; it holds no oth
 import sys
 
 from belay_api import generated, meta
-from belay_api.policies import POLICIES, Policy
+from belay_api.admission import Policy
+from belay_api.policies import POLICIES
 from belay_api.transitions import Writer
 
 Json = generated.Json

@@ -31,7 +31,8 @@ class Reason(StrEnum):
     KEEPS_FAILING = "KeepsFailing"
     LINEAGE_CYCLE = "LineageCycle"
     LINEAGE_TOO_DEEP = "LineageTooDeep"
-    MODEL_RUNTIME_UNAVAILABLE = "ModelRuntimeUnavailable"
+    MODEL_FAILED = "ModelFailed"
+    MODEL_REFUSED = "ModelRefused"
     NO_HEARTBEAT = "NoHeartbeat"
     NOT_ACCEPTED = "NotAccepted"
     NOT_HOLDER = "NotHolder"
@@ -41,6 +42,8 @@ class Reason(StrEnum):
     RELEASED = "Released"
     RESUMED = "Resumed"
     RETRIED = "Retried"
+    SESSION_DELETED = "SessionDeleted"
+    SESSION_MISMATCH = "SessionMismatch"
     SESSION_OFFLINE = "SessionOffline"
     SUPERSEDED = "Superseded"
     SWEPT = "Swept"
@@ -56,6 +59,29 @@ class SubscriptionReason(StrEnum):
     SILENT = "Silent"
     STALE = "Stale"
     UNSUBSCRIBED = "Unsubscribed"
+
+
+class SessionReason(StrEnum):
+    """Why a session, a turn or a message of a Model agent stands as it does (BEHAVIOUR.md, section 3)."""
+
+    AGENT_MISSING = "AgentMissing"
+    AGENT_SUSPENDED = "AgentSuspended"
+    NOT_A_MODEL = "NotAModel"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    AUTHENTICATED = "Authenticated"
+    CALLS_EXHAUSTED = "CallsExhausted"
+    DELEGATION_ENDED = "DelegationEnded"
+    FLOWING = "Flowing"
+    INTERRUPTED = "Interrupted"
+    KEY_MISSING = "KeyMissing"
+    KEEPS_FAILING = "KeepsFailing"
+    NOT_OPEN = "NotOpen"
+    OVERLOADED = "Overloaded"
+    PROVIDER_UNKNOWN = "ProviderUnknown"
+    REJECTED = "Rejected"
+    SESSION_MISSING = "SessionMissing"
+    SYSTEM_MISSING = "SystemMissing"
+    UNREACHABLE = "Unreachable"
 
 
 class PermissionReason(StrEnum):
@@ -178,9 +204,34 @@ def agent_missing(agent: str, namespace: str) -> str:
     return f"agent {agent} does not exist in namespace {namespace}: create it"
 
 
-def model_runtime_unavailable(agent: str) -> str:
-    """Why nothing is given to an agent of runtime Model."""
-    return f"agent {agent} has runtime Model, which this release can't drive yet"
+def session_of_another(session: str, agent: str, other: str) -> str:
+    """spec.sessionId of work for a Model agent names somebody else's conversation."""
+    return f"AgentSession {session} is of agent {other}, not of {agent}: name one of its own, or leave sessionId out"
+
+
+def session_unnameable(session: str) -> str:
+    """spec.sessionId of work for a Model agent is the name of an object."""
+    return f"sessionId {session!r} can't be the name of an AgentSession: use at most 63 of a-z, 0-9, - and ."
+
+
+def session_was_deleted(session: str) -> str:
+    """The conversation it was worked on in is gone."""
+    return f"AgentSession {session}, in which it was worked on, was deleted"
+
+
+def model_takes(session: str) -> str:
+    """A Model agent's work goes into a mailbox."""
+    return f"goes into the mailbox of AgentSession {session}"
+
+
+def model_took(session: str) -> str:
+    """Its prompt is in the mailbox."""
+    return f"is in the mailbox of AgentSession {session}"
+
+
+def model_answered(session: str) -> str:
+    """The conversation came to an end."""
+    return f"answered in AgentSession {session}"
 
 
 def agent_suspended(agent: str) -> str:

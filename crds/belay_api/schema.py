@@ -10,15 +10,27 @@ from collections.abc import Mapping
 
 from belay_api import generated, meta
 from belay_api.agent import Agent
+from belay_api.agentsession import AgentSession
 from belay_api.agentsubscription import AgentSubscription
 from belay_api.delegation import Delegation
 from belay_api.delegationsweeper import DelegationSweeper
+from belay_api.pendingmessage import PendingMessage
 from belay_api.permissionrequest import PermissionRequest
 from belay_api.resource import Column, Kind
+from belay_api.sessionturn import SessionTurn
 
 Json = generated.Json
 
-KINDS: tuple[type[Kind], ...] = (Agent, AgentSubscription, Delegation, DelegationSweeper, PermissionRequest)
+KINDS: tuple[type[Kind], ...] = (
+    Agent,
+    AgentSession,
+    AgentSubscription,
+    Delegation,
+    DelegationSweeper,
+    PendingMessage,
+    PermissionRequest,
+    SessionTurn,
+)
 COMMAND = "make crds"
 PATTERN = f"{meta.GROUP}_*.yaml"
 
@@ -106,7 +118,7 @@ def definition(kind: type[Kind]) -> Json:
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": root_schema(kind)},
-        "subresources": {"status": {}},
+        **({"subresources": {"status": {}}} if "status" in kind.model_fields else {}),
         "additionalPrinterColumns": [_column(column) for column in resource.columns],
     }
     if resource.selectable:

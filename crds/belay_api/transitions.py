@@ -60,6 +60,12 @@ _BY_OPERATOR = {
     Phase.IN_PROGRESS: {Phase.QUEUED, Phase.STUCK, Phase.FAILED, Phase.CANCELLED},
     Phase.STUCK: {Phase.QUEUED, Phase.FAILED, Phase.CANCELLED},
 }
+_BY_DRAIN = {
+    Phase.DISPATCHED: {Phase.IN_PROGRESS, Phase.COMPLETED},
+    Phase.IN_PROGRESS: {Phase.COMPLETED},
+    Phase.STUCK: {Phase.IN_PROGRESS, Phase.COMPLETED},
+}
+"""What the operator does as the holder: for Model agents, whose work no gateway holds."""
 _BY_GATEWAY = {
     Phase.QUEUED: {Phase.COMPLETED, Phase.FAILED},
     Phase.DISPATCHED: {Phase.IN_PROGRESS, Phase.COMPLETED, Phase.FAILED},
@@ -68,7 +74,10 @@ _BY_GATEWAY = {
 }
 ARROWS: dict[Writer, frozenset[Arrow]] = {
     writer: frozenset(Arrow(source, target) for source, targets in table.items() for target in targets)
-    for writer, table in ((Writer.OPERATOR, _BY_OPERATOR), (Writer.GATEWAY, _BY_GATEWAY))
+    for writer, table in (
+        (Writer.OPERATOR, {source: _BY_OPERATOR[source] | _BY_DRAIN.get(source, set()) for source in _BY_OPERATOR}),
+        (Writer.GATEWAY, _BY_GATEWAY),
+    )
 }
 
 

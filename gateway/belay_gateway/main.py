@@ -24,9 +24,10 @@ _FIELD_BYTES = 4096
 _REQUESTS_SECONDS = 2.0
 """For answers under way once all else has ended; they had as long as the sockets had before."""
 NEEDS = (
-    *reading("agents", "agentsubscriptions", "delegations", "permissionrequests"),
+    *reading("agents", "agentsessions", "agentsubscriptions", "delegations", "permissionrequests", "sessionturns"),
     *writing_status("agentsubscriptions", "delegations", "permissionrequests"),
     Need("create", "agentsubscriptions"),
+    Need("create", "pendingmessages"),
     Need("create", "permissionrequests"),
     Need("create", "delegations"),
     Need("patch", "delegations"),

@@ -19,13 +19,13 @@ from belay_operator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_KINDS = ("agents", "agentsubscriptions", "delegations", "delegationsweepers", "permissionrequests")
+_DRAINED = ("agentsessions", "pendingmessages")
+_STATED = ("agents", "agentsubscriptions", "delegations", "permissionrequests", *_DRAINED)
 NEEDS = (
-    *reading(*_KINDS),
-    *writing_status("agents", "agentsubscriptions", "delegations", "permissionrequests"),
-    Need("delete", "agentsubscriptions"),
-    Need("delete", "delegations"),
-    Need("delete", "permissionrequests"),
+    *reading("delegationsweepers", "sessionturns", *_STATED),
+    *writing_status(*_STATED),
+    *(Need("delete", kind) for kind in ("agentsubscriptions", "delegations", "pendingmessages", "permissionrequests")),
+    *(Need("create", kind) for kind in ("delegations", "permissionrequests", "sessionturns", *_DRAINED)),
     Need("create", "delegationsweepers", own_namespace=True),
     Need("patch", "delegationsweepers", own_namespace=True),
     Need("patch", "delegationsweepers", subresource="status", own_namespace=True),
