@@ -9,14 +9,14 @@ PHASES = ("Pending", "Queued", "Dispatched", "InProgress", "Stuck", "Completed",
 TERMINAL = ("Completed", "Failed", "Cancelled")
 
 # DESIGN.md sections 3 and 5, by hand. o: drawn by the operator, g: by the gateway, b: by either, =: the same phase
-# again, .: by nobody.
+# again, .: by nobody. What the holder of the work draws is b: a gateway, or for Model agents the operator.
 _GRID = """
               Pending Queued Dispatched InProgress Stuck Completed Failed Cancelled
   Pending        =      o        o          .        .       .        o       o
   Queued         .      =        o          .        .       g        b       o
-  Dispatched     .      o        =          g        .       g        b       o
-  InProgress     .      o        .          =        o       g        b       o
-  Stuck          .      o        .          g        =       g        b       o
+  Dispatched     .      o        =          b        .       b        b       o
+  InProgress     .      o        .          =        o       b        b       o
+  Stuck          .      o        .          b        =       b        b       o
   Completed      .      .        .          .        .       .        .       .
   Failed         .      .        .          .        .       .        .       .
   Cancelled      .      .        .          .        .       .        .       .
@@ -88,6 +88,22 @@ def permission(name: str = "p", **spec: Any) -> Json:
     """A PermissionRequest of the agent `a`, session `1`."""
     asked = {"agentRef": {"name": "a"}, "sessionId": "1", "requestId": "r1", "tool": "Bash"}
     return _object("PermissionRequest", name, {**asked, **spec})
+
+
+def session(name: str = "s", **spec: Any) -> Json:
+    """An AgentSession of the agent `a`."""
+    return _object("AgentSession", name, {"agentRef": {"name": "a"}, **spec})
+
+
+def message(name: str = "m", **spec: Any) -> Json:
+    """A PendingMessage to the session `s`."""
+    return _object("PendingMessage", name, {"sessionRef": {"name": "s"}, "content": "hello", **spec})
+
+
+def turn(sequence: int = 1, **spec: Any) -> Json:
+    """A SessionTurn of the session `s`, answered."""
+    said = {"sessionRef": {"name": "s"}, "sequence": sequence, "outcome": "Answered"}
+    return _object("SessionTurn", f"s-{sequence}", {**said, **spec})
 
 
 def sweeper(name: str = "default", **spec: Any) -> Json:

@@ -68,7 +68,7 @@ class OpenToolCall(Part):
     """A tool call of the last answer that the next round needs the response of."""
 
     id: ToolUseId = Field(description="The call, as the model named it; one is made up when it did not.")
-    tool: ModelToolName = Field(description="The tool.")
+    tool: ModelToolName = Field(description="Name of the tool.")
     started_time: datetime = Field(description="When it was handed to the tool; its timeout counts from here.")
     timeout_seconds: int | None = Field(
         default=None, ge=1, description="Seconds after which it is answered as timed out; unset: the tool ends itself."
@@ -156,7 +156,7 @@ class AgentSession(Kind):
             Column("Tokens-Out", ".status.usage.outputTokens", "integer", 1),
             Column("Parent", ".spec.parentRef.name", "string", 1),
             Column("Holder", ".status.claim.holderIdentity", "string", 1),
-            Column("Open-Calls", ".status.openToolCalls[*].tool", "string", 1),
+            Column("Tool", ".status.openToolCalls[0].tool", "string", 1),
             Column("Doing", ".status.progress", "string", 1),
             Column("Message", ".status.lastError.message", "string", 1),
             Column("Age", ".metadata.creationTimestamp", "date"),

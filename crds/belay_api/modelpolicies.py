@@ -1,6 +1,6 @@
 """The admission policies of Model agents: what may be named in their spec, and who writes their sessions and mail.
 
-They promise that nobody has a Secret read, a prompt read or a delegation made through a model that they couldn't read
+They promise that nobody has a Secret or ConfigMap read, or a delegation made, through a model that they couldn't read
 or make themselves, and that mail bears its sender's name.
 """
 
@@ -28,6 +28,13 @@ def _may_get(resource: str, variable: str) -> str:
     return (
         f"authorizer.group('').resource('{resource}').namespace(request.namespace).name(variables.{variable})"
         ".check('get').allowed()"
+    )
+
+
+def _may_delegate(name: str) -> str:
+    return (
+        f"authorizer.group('{meta.GROUP}').resource('agents').namespace(request.namespace).name({name})"
+        f".check('{meta.VERB_DELEGATE}').allowed()"
     )
 
 
@@ -69,11 +76,23 @@ MODEL_POLICIES = (
         },
         checks=(
             Check(
-                f"variables.named.all(name, authorizer.group('{meta.GROUP}').resource('agents').namespace("
-                f"request.namespace).name(name).check('{meta.VERB_DELEGATE}').allowed())",
+                f"variables.named.all(name, {_may_delegate('name')})",
                 f"'spec.tools: ' + {WHO} + ' lacks the verb {meta.VERB_DELEGATE} on one of agents ' + "
                 "variables.named.join(', ') + ' in namespace ' + request.namespace + ', so may not give it to a model; "
                 "ask for a Role that grants it'",
+            ),
+        ),
+    ),
+    Policy(
+        name="belay-session-openers",
+        promise="A conversation with an Agent is work for it: who opens one may delegate to it.",
+        matches=((("CREATE",), ("agentsessions",)),),
+        checks=(
+            Check(
+                f"variables.writer != '' || {_may_delegate('object.spec.agentRef.name')}",
+                f"'spec.agentRef: ' + {WHO} + ' lacks the verb {meta.VERB_DELEGATE} on agents/' + "
+                "object.spec.agentRef.name + ' in namespace ' + request.namespace + ', so may not open a session with "
+                "it; ask for a Role that grants it'",
             ),
         ),
     ),

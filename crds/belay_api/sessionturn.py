@@ -39,7 +39,7 @@ class TurnOutcome(StrEnum):
 class Block(Part):
     """A piece of a conversation, as models speak: text, a tool call, or the response to one."""
 
-    type: Literal["Text", "ToolUse", "ToolResult"] = Field(description="What it is.")
+    type: Literal["Text", "ToolUse", "ToolResult"] = Field(description="What the block is.")
     text: Annotated[str, StringConstraints(max_length=MAX_BLOCK_BYTES)] | None = Field(
         default=None, description="The words; of a ToolResult what the tool said."
     )
@@ -57,8 +57,8 @@ class Consumed(Part):
     uid: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
         description="Uid of the PendingMessage."
     )
-    name: ObjectName = Field(description="Its name.")
-    type: MessageType = Field(description="Its type.")
+    name: ObjectName = Field(description="Name of the message.")
+    type: MessageType = Field(description="Type of the message.")
     source: Source | None = Field(default=None, description="Who sent it.")
 
 
@@ -66,7 +66,7 @@ class SessionTurnSpec(Part):
     """What happened; never changes."""
 
     session_ref: SessionRef = Field(description="The session.")
-    sequence: int = Field(ge=1, description="Number of the turn in its session, from 1.")
+    sequence: int = Field(ge=1, le=2147483647, description="Number of the turn in its session, from 1.")
     outcome: TurnOutcome = Field(description="Answered, Bounced, Parked or Interrupted.")
     reason: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, description="Why, in a word, when it wasn't answered."

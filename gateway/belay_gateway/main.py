@@ -24,10 +24,14 @@ _FIELD_BYTES = 4096
 _REQUESTS_SECONDS = 2.0
 """For answers under way once all else has ended; they had as long as the sockets had before."""
 NEEDS = (
-    *reading("agents", "agentsessions", "agentsubscriptions", "delegations", "permissionrequests", "sessionturns"),
+    *reading("agents", "agentsessions", "agentsubscriptions", "delegations", "permissionrequests"),
     *writing_status("agentsubscriptions", "delegations", "permissionrequests"),
     Need("create", "agentsubscriptions"),
+    Need("create", "agentsessions"),
+    Need("patch", "agentsessions"),
     Need("create", "pendingmessages"),
+    Need("get", "pendingmessages"),
+    Need("get", "sessionturns"),
     Need("create", "permissionrequests"),
     Need("create", "delegations"),
     Need("patch", "delegations"),

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 ROOT = Path(__file__).parent.parent.parent
 READ = ("get", "list", "watch")
 _KINDS = ("agents", "agentsubscriptions", "delegations", "permissionrequests")
+_DRAINED = ("agentsessions", "pendingmessages")
 PACKED = {"Chart.yaml", "values.yaml", "values.schema.json", "templates", "crds", "LICENSE"}
 
 
@@ -121,7 +122,10 @@ def test_D13_no_aggregated_role_holds_a_status(name: str) -> None:
 def test_the_processes_hold_no_other_rights_than_these() -> None:
     """Each right of the two accounts, as one flat list: a new one must be added here on purpose."""
     assert _flat("belay-gateway") == {
-        *(f"{verb} {plural}" for verb in READ for plural in _kinds(*_KINDS)),
+        *(f"{verb} {plural}" for verb in READ for plural in _kinds(*_KINDS, "agentsessions")),
+        "get belay.dev/sessionturns",
+        *(f"{verb} belay.dev/pendingmessages" for verb in ("create", "get")),
+        *(f"{verb} belay.dev/agentsessions" for verb in ("create", "patch")),
         "create belay.dev/agentsubscriptions",
         "create belay.dev/permissionrequests",
         "patch belay.dev/permissionrequests/status",
@@ -135,12 +139,14 @@ def test_the_processes_hold_no_other_rights_than_these() -> None:
         "create events.k8s.io/events",
         *(f"{verb} coordination.k8s.io/leases" for verb in ("get", "list", "create", "patch")),
     }
-    every = _kinds(*_KINDS, "delegationsweepers")
+    stated = _kinds(*_KINDS, *_DRAINED, "delegationsweepers")
     leases = ("get", "list", "watch", "create", "patch", "delete")
     assert _flat("belay-operator") == {
-        *(f"{verb} {plural}" for verb in READ for plural in every),
-        *(f"patch {plural}/status" for plural in every),
+        *(f"{verb} {plural}" for verb in READ for plural in (*stated, "belay.dev/sessionturns")),
+        *(f"patch {plural}/status" for plural in stated),
+        *(f"create {plural}" for plural in _kinds("delegations", "permissionrequests", "sessionturns", *_DRAINED)),
         "delete belay.dev/agentsubscriptions",
+        "delete belay.dev/pendingmessages",
         "delete belay.dev/permissionrequests",
         "delete belay.dev/delegations",
         "patch belay.dev/delegationsweepers",

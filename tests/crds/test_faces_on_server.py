@@ -9,25 +9,44 @@ from belay_api.resource import Kind
 from belay_dev.clock import Deadline
 from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import ControlPlaneError
-from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, SUBSCRIPTIONS, Kube, belay
-from crds_cases import agent, delegation, permission, row, sweeper
+from belay_kube.client import (
+    AGENTS,
+    DELEGATIONS,
+    MESSAGES,
+    PERMISSION_REQUESTS,
+    SESSIONS,
+    SUBSCRIPTIONS,
+    TURNS,
+    Kube,
+    belay,
+)
+from crds_cases import agent, delegation, message, permission, row, session, sweeper, turn
 from installation import MANIFESTS
 
 KINDS = pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
 SHORT = {
     "agents": "bagent",
+    "agentsessions": "bsess",
     "agentsubscriptions": "bsub",
     "delegations": "dlg",
     "delegationsweepers": "bsweep",
+    "pendingmessages": "bmsg",
     "permissionrequests": "bperm",
+    "sessionturns": "bturn",
 }
 COLUMNS = {
     "bagent": "NAME RUNTIME ONLINE SESSIONS ACTIVE QUEUED AGE",
+    "bmsg": "NAME SESSION TYPE FROM PHASE REASON AGE",
+    "bsess": "NAME AGENT PHASE TURNS CALLS ERROR AGE",
+    "bturn": "NAME SESSION TURN OUTCOME REASON STOP TOKENS-IN TOKENS-OUT AGE",
     "bsub": "NAME AGENT SESSION PHASE REASON RENEWED AGE",
     "dlg": "NAME AGENT PHASE REASON PROGRESS DEADLINE AGE",
     "bperm": "NAME AGENT SESSION TOOL PHASE BY AGE",
     "bsweep": "NAME INTERVAL STUCK-AFTER LAST IN-FLIGHT DEADLINE STUCK ERRORS BRAKED AGE",
 }
+
+
+USED = {"calls": 1, "inputTokens": 20, "outputTokens": 30}
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +57,24 @@ async def objects(kubes: dict[str, Kube], shared: str) -> str:
     made = await kubes["gateway"].create(SUBSCRIPTIONS, shared, row())
     await kubes["gateway"].patch_status(SUBSCRIPTIONS, made, {"phase": "Live", "holderIdentity": "gw", "token": "t"})
     await kubes["gateway"].create(PERMISSION_REQUESTS, shared, permission())
+    await _talked(kubes, shared)
     work = delegation(sessionId="s", parentRef={"name": "p"}, topic="t")
     made = await kubes["admin"].create(DELEGATIONS, shared, work)
     status = {"phase": "Dispatched", "reason": "Dispatched", "deadline": "2099-01-02T03:04:05Z", "gateway": "gw"}
     made = await kubes["operator"].patch_status(DELEGATIONS, made, {**status, "progress": {"percent": 40}})
     await kubes["gateway"].patch_status(DELEGATIONS, made, {"phase": "InProgress", "sessionId": "s"})
     return shared
+
+
+async def _talked(kubes: dict[str, Kube], namespace: str) -> None:
+    """A session with a turn that called two tools, and one more message."""
+    made = await kubes["admin"].create(SESSIONS, namespace, session(parentRef={"name": "p"}))
+    await kubes["gateway"].create(MESSAGES, namespace, message(source={"name": "alice"}))
+    said = [{"type": "Text", "text": "I see"}]
+    await kubes["operator"].create(TURNS, namespace, turn(assistant=said, stopReason="tool_use", usage=USED))
+    calls = [{"id": f"toolu_{n}", "tool": "delegate", "startedTime": "2026-01-02T03:04:05Z"} for n in (1, 2)]
+    status = {"phase": "Executing", "turns": 1, "usage": USED, "openToolCalls": calls}
+    await kubes["operator"].patch_status(SESSIONS, made, status)
 
 
 def _explained(installed: ControlPlane, path: str) -> str:
@@ -57,7 +88,7 @@ def test_kubectl_explains_each_kind_and_field(installed: ControlPlane, kind: typ
     deadline = Deadline(30.0)
     while root["description"] not in _explained(installed, kind.RESOURCE.plural):
         assert not deadline.passed, "the API server published no description in time"
-    for part in ("spec", "status"):
+    for part in {"spec", "status"} & root["properties"].keys():
         said = _explained(installed, f"{kind.RESOURCE.plural}.{part}")
         for name, node in root["properties"][part]["properties"].items():
             assert name in said
@@ -78,6 +109,26 @@ def test_delegations_tell_how_they_are(installed: ControlPlane, objects: str) ->
     assert line.split()[:-1] == ["work", "a", "InProgress", "Dispatched", "40", "2099-01-02T03:04:05Z"]
     wide = installed.kubectl("get", "dlg", "--namespace", objects, "-o", "wide").splitlines()[0].split()
     assert wide[6:-1] == ["SESSION", "ATTEMPT", "BEAT", "DOING", "MESSAGE"]
+
+
+TALKED = {
+    "bsess": ["s", "a", "Executing", "1", "1"],
+    "bmsg": ["m", "s", "UserMessage", "alice"],
+    "bturn": ["s-1", "s", "1", "Answered", "tool_use", "20", "30"],
+}
+WIDE = {
+    "bsess": ["20", "30", "p", "delegate"],
+    "bmsg": ["hello"],
+    "bturn": ["I", "see"],
+}
+
+
+@pytest.mark.parametrize("short", TALKED)
+def test_conversations_tell_how_they_are(installed: ControlPlane, objects: str, short: str) -> None:
+    """Where a session, a message and a turn stand at a glance; what was said and spent with `-o wide`."""
+    for more, expected in (((), TALKED[short]), (("-o", "wide"), TALKED[short] + WIDE[short])):
+        line = installed.kubectl("get", short, "--namespace", objects, *more).splitlines()[1]
+        assert [word for word in line.split() if word != "<none>"][:-1] == expected
 
 
 def test_the_category_names_all_kinds(installed: ControlPlane, objects: str) -> None:
@@ -113,7 +164,7 @@ async def test_every_selectable_field_is_one(admin_kube: Kube, objects: str, kin
 
 def test_the_samples_apply(installed: ControlPlane, namespace: str) -> None:
     """`manifests/samples` is accepted as it is, by kubectl's strict reading."""
-    for sample in ("agent.yaml", "delegation.yaml"):
+    for sample in ("agent.yaml", "model-agent.yaml", "delegation.yaml"):
         installed.kubectl("create", "--namespace", namespace, "-f", str(MANIFESTS / "samples" / sample))
 
 

@@ -125,22 +125,22 @@ async def test_what_makes_no_sense_is_refused(every: dict[str, Kube], shared: st
 
 
 @pytest.mark.parametrize("name", ACCOUNTS)
-async def test_only_a_gateway_makes_requests(every: dict[str, Kube], shared: str, name: str) -> None:
-    """Agents ask on their sockets; whoever tries by hand is told so."""
-    if name == "gateway":
-        await every[name].create(PERMISSION_REQUESTS, shared, permission("by-gateway"))
+async def test_only_the_processes_make_requests(every: dict[str, Kube], shared: str, name: str) -> None:
+    """Agents ask on their sockets, Model agents through the operator; whoever tries by hand is told so."""
+    if name in ("gateway", "operator"):
+        assert await every[name].create(PERMISSION_REQUESTS, shared, permission(f"by-{name}"))
         return
     with pytest.raises(Forbidden) as refusal:
         await every[name].create(PERMISSION_REQUESTS, shared, permission(f"by-{name}"))
-    if name != "operator":  # which RBAC stops before
-        assert f"only {GATEWAY} may; an agent asks with request_permission" in refusal.value.message
+    assert f"only {GATEWAY} and {OPERATOR} may; an agent asks with request_permission" in refusal.value.message
 
 
 async def test_a_request_is_not_made_decided(every: dict[str, Kube], shared: str) -> None:
-    """Not even by a gateway."""
+    """Not even by Belay's processes."""
     body = permission("decided-at-birth", decision={"behavior": "Allow", "decidedBy": "bob"})
-    with pytest.raises(Forbidden, match="not decided by whoever makes it"):
-        await every["gateway"].create(PERMISSION_REQUESTS, shared, body)
+    for name in ("gateway", "operator"):
+        with pytest.raises(Forbidden, match="not decided by whoever makes it"):
+            await every[name].create(PERMISSION_REQUESTS, shared, body)
 
 
 @pytest.mark.parametrize("field", FULL)
