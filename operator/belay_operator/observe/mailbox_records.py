@@ -229,7 +229,8 @@ class MessageRecord:
     @property
     def delegation(self) -> str | None:
         """The Delegation whose prompt it is, by name; its end is what a text answer completes."""
-        return self.source_name if self.active and self.source_kind == "Delegation" else None
+        is_prompt = self.type is MessageType.USER and self.source_kind == "Delegation"
+        return self.source_name if is_prompt else None
 
 
 @dataclass(frozen=True, slots=True)

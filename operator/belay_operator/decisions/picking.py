@@ -1,0 +1,99 @@
+"""What of a mailbox makes the next round (L5, L7, L8): all responses, then background mail, then one active message.
+
+A round fits into one turn: 192 blocks, 192 messages, and 512 KiB as etcd stores it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from belay_api.agentsession import MAX_SERVING
+from belay_api.pendingmessage import MessageType, Source
+from belay_api.sessionturn import MAX_USER_BLOCKS, Consumed
+from belay_operator.decisions.claiming import Pickable, any_message
+from belay_operator.decisions.cutting import level, stored_bytes
+from belay_operator.observe.mailbox_records import Mail, MessageRecord, SessionRecord
+
+ROUND_BYTES = 512 * 1024
+"""Most stored bytes of what is said in a round."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """One round. What isn't in it stays in the mailbox; `strays` are in none, and are Parked (L15)."""
+
+    responses: tuple[Mail, ...] = ()
+    """One for each open call, in order of creation."""
+    background: tuple[Mail, ...] = ()
+    active: Mail | None = None
+    strays: tuple[Mail, ...] = ()
+    """Tool responses that answer no open call, or one that has its response."""
+    most: int = ROUND_BYTES
+    """Stored bytes to which each content is cut, so that all fit."""
+
+    @property
+    def mail(self) -> tuple[Mail, ...]:
+        """All of the round, in the order in which the model hears it."""
+        return (*self.responses, *self.background, *([self.active] if self.active else []))
+
+    @property
+    def consumed(self) -> list[Consumed]:
+        """All of the round, as a turn lists it."""
+        return [consumed(mail.record) for mail in self.mail]
+
+
+def pick(session: SessionRecord, mail: Sequence[Mail], pickable: Pickable = any_message) -> Picked:
+    """The next round of `session`, empty when there is nothing to ask a model for (L2, L6, L7).
+
+    `session` as the claim left it: judged by an older view, the response to a new call would be a stray.
+    """
+    waiting = sorted((m for m in mail if m.record.pending), key=lambda m: m.record.order)
+    responses, strays = _responses(session, waiting)
+    if len(responses) < len(session.open_calls):
+        return Picked(strays=strays)
+    active = next((m for m in waiting if _may_enter(session, m.record, pickable)), None)
+    if active is None and not responses:
+        return Picked(strays=strays)
+    return _filled(responses, [m for m in waiting if m.record.type is MessageType.BACKGROUND], active, strays)
+
+
+def _responses(session: SessionRecord, waiting: Sequence[Mail]) -> tuple[tuple[Mail, ...], tuple[Mail, ...]]:
+    """The first response of each open call, and the others, which answer nothing."""
+    given = [m for m in waiting if m.record.type is MessageType.TOOL_RESPONSE]
+    first: dict[str | None, Mail] = {}
+    for response in given:
+        first.setdefault(response.record.tool_use_id, response)
+    chosen = [first[call.id] for call in session.open_calls if call.id in first]
+    uids = {m.record.uid for m in chosen}
+    return tuple(m for m in given if m.record.uid in uids), tuple(m for m in given if m.record.uid not in uids)
+
+
+def _may_enter(session: SessionRecord, message: MessageRecord, pickable: Pickable) -> bool:
+    """Whether it is an active message that may be read; one delegation more than is served at once waits."""
+    new = message.delegation is not None and message.delegation not in session.serving
+    full = new and len(session.serving) >= MAX_SERVING
+    return message.active and not full and pickable(message)
+
+
+def _filled(
+    responses: tuple[Mail, ...], background: Sequence[Mail], active: Mail | None, strays: tuple[Mail, ...]
+) -> Picked:
+    """Responses and active message whole, or cut to the same level; background mail as far as there is room."""
+    fixed = [*responses, *([active] if active else [])]
+    room = (MAX_USER_BLOCKS - len(fixed)) // 2
+    sizes = [stored_bytes(m.content) for m in (*fixed, *background[:1])]
+    left = ROUND_BYTES - sum(sizes)
+    count = min(1, len(background))
+    for mail in background[1:room]:
+        left -= stored_bytes(mail.content)
+        if left < 0:
+            break
+        count += 1
+    return Picked(responses, tuple(background[:count]), active, strays, level(sizes, ROUND_BYTES))
+
+
+def consumed(message: MessageRecord) -> Consumed:
+    """A message as a turn lists it."""
+    source = None
+    if message.source_name is not None:
+        source = Source.model_validate({"kind": message.source_kind or "User", "name": message.source_name})
+    return Consumed(uid=message.uid, name=message.ref.name, type=message.type, source=source)
