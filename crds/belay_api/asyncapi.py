@@ -26,8 +26,9 @@ COMMANDS: tuple[type[Frame], ...] = (frames.Command,)
 SERVER_FRAMES: tuple[type[Frame], ...] = (*get_args(get_args(frames.CableFrame)[0]), frames.Addressed)
 ACTIONS: tuple[type[Frame], ...] = get_args(get_args(frames.AnyAction)[0])
 MESSAGES: tuple[type[Frame], ...] = get_args(get_args(frames.AnyMessage)[0])
-ON_TOPICS: tuple[type[Frame], ...] = (frames.Event, frames.Broadcast, frames.Error)
-TO_AGENTS: tuple[type[Frame], ...] = tuple(message for message in MESSAGES if message is not frames.Event)
+EVENTS: tuple[type[Frame], ...] = (frames.Event, frames.SessionChanged, frames.TurnTaken)
+ON_TOPICS: tuple[type[Frame], ...] = (*EVENTS, frames.Broadcast, frames.Error)
+TO_AGENTS: tuple[type[Frame], ...] = tuple(message for message in MESSAGES if message not in EVENTS)
 ANSWERS: tuple[type[Frame], ...] = (frames.Ack, frames.Error)
 
 

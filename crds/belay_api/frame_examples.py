@@ -11,6 +11,7 @@ from belay_api.delegation import Progress, Result
 _SESSION: Final = json.dumps({"channel": f.CHANNEL, "agent_id": "default/writer", "session_id": "laptop-1"})
 _ACCEPT: Final = f.Accept(name="d-1", attempt=1, ref=7)
 _PERSON: Final = "alice@example.com"
+_TOPIC: Final = "session/helper/s-1"
 
 _CABLE: Final[tuple[f.Frame, ...]] = (
     f.Command(command="subscribe", identifier=_SESSION),
@@ -68,7 +69,38 @@ _MESSAGES: Final[tuple[f.Frame, ...]] = (
     f.Ack(ref=7),
     f.Ack(ref=1, held=[f.Resumed(name="d-1", attempt=1, verdict=f.ResumeVerdict.CONTINUE)]),
     f.Error(ref=7, code=f.ErrorCode.TAKEN, message="another session has it"),
-    f.Event(topic="reports", name="d-1", agent=AgentRef(name="writer"), phase="InProgress", attempt=1, percent=40),
+    f.Event(
+        topic="reports",
+        name="d-1",
+        agent=AgentRef(name="writer"),
+        phase="InProgress",
+        attempt=1,
+        percent=40,
+        progress="reading the sources",
+    ),
+    f.SessionChanged(
+        topic=_TOPIC, name="s-1", agent=AgentRef(name="helper"), phase="Awaiting", turns=1, progress="Let me see"
+    ),
+    f.SessionChanged(
+        topic=_TOPIC,
+        name="s-1",
+        agent=AgentRef(name="helper"),
+        phase="Idle",
+        turns=1,
+        reason="AuthenticationFailed",
+        message="the provider refused the key (401)",
+        authentication_required=f.Why(reason="AuthenticationFailed", message="write another key to Secret llm"),
+    ),
+    f.TurnTaken(
+        topic=_TOPIC,
+        name="s-1-1",
+        sequence=1,
+        outcome="Answered",
+        text="Let me look.",
+        tool_calls=[f.ToolCalled(id="toolu_1", name="delegate")],
+        stop_reason="tool_use",
+        model="some-model-1",
+    ),
 )
 
 

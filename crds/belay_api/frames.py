@@ -354,14 +354,80 @@ class Event(Frame):
     reason: str | None = None
     attempt: int | None = None
     percent: int | None = None
+    progress: str | None = None
+    """What the agent is at, as it says; until it has ended."""
     message: str | None = None
     """Why, in a sentence; once it has ended."""
     result: Result | None = None
     """What came of it; once it has ended."""
 
 
+class Why(Frame):
+    """A reason in a word, and the sentence for people."""
+
+    reason: str
+    message: str = ""
+
+
+class SessionChanged(Frame):
+    """A Model agent's session stands otherwise than before, or its answer has grown."""
+
+    type: Literal["session"] = "session"
+    topic: str
+    name: ObjectName
+    agent: AgentRef
+    phase: str
+    """Idle, Awaiting or Executing; Deleted once it is gone."""
+    turns: int
+    """Number of its last turn."""
+    reason: str | None = None
+    """Why the last round came to nothing, if it did; `message` is the sentence for people."""
+    message: str | None = None
+    progress: str | None = None
+    """The end of the answer as it grows."""
+    blocked: Why | None = None
+    """Why mail waits."""
+    authentication_required: Why | None = None
+    """That the provider refused the key."""
+
+
+class ToolCalled(Frame):
+    """A tool call of a turn."""
+
+    id: str
+    name: str
+
+
+class TurnTaken(Frame):
+    """A Model agent's session took a turn; `text` is what the model said."""
+
+    type: Literal["turn"] = "turn"
+    topic: str
+    name: ObjectName
+    """Of the SessionTurn, which has the rest."""
+    sequence: int
+    outcome: str
+    """Answered, Bounced, Parked or Interrupted."""
+    reason: str | None = None
+    message: str | None = None
+    text: str | None = None
+    tool_calls: list[ToolCalled] | None = None
+    stop_reason: str | None = None
+    model: str | None = None
+
+
 AnyMessage = Annotated[
-    Attached | Dispatch | Cancel | Revoked | PermissionDecision | Broadcast | Ack | Error | Event,
+    Attached
+    | Dispatch
+    | Cancel
+    | Revoked
+    | PermissionDecision
+    | Broadcast
+    | Ack
+    | Error
+    | Event
+    | SessionChanged
+    | TurnTaken,
     Field(discriminator="type"),
 ]
 MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

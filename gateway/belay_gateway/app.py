@@ -22,6 +22,7 @@ from belay_gateway.broadcasts import Broadcasts
 from belay_gateway.bus import bus_for
 from belay_gateway.cable import Cable, Connection
 from belay_gateway.channel import AgentChannel
+from belay_gateway.conversing import Conversing
 from belay_gateway.decisions import Decisions
 from belay_gateway.delegating import Delegating
 from belay_gateway.endpoint import Endpoint
@@ -97,7 +98,7 @@ class Gateway:
         metrics.watch_reviews("token", authenticator.reviews)
         metrics.watch_reviews("access", access.answers)
         self.lobby = lobby = Lobby(clock, settings, metrics.refusals)
-        self.api = Parts(kube, access, self.delegating, replies, self.broadcasts)
+        self.api = Parts(kube, access, self.delegating, replies, self.broadcasts, Conversing(kube))
         cable = Cable(clock, settings, metrics, tasks, self._subscribe, backlog)
         self.endpoint = Endpoint(cable, authenticator, lobby)
         self.pulse = Pulse(self.endpoint, authenticator, metrics.refusals, tasks, clock, settings)
@@ -132,7 +133,7 @@ class Gateway:
         self.hints.sources = (self.offers.get, lambda ref: self.holdings.get(ref.namespace, ref.name))
         self.holdings.on_fit = self.offers.offer_all
         self.decisions.expects = self.readers["permissions"].expects
-        self.topics.on_ended = self.task_ended
+        self.topics.on_ended(self.task_ended)
         self.leasing.annotations = self.touching.annotations
         self.leasing.renewed = self.presence.reconcile
 

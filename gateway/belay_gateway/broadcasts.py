@@ -85,8 +85,8 @@ class Broadcasts:
         return await self._send(Broadcast(id=uuid.uuid4().hex, sender=sender.name, agent=str(agent), body=body))
 
     async def to_topic(self, topic: Ref, sender: User, body: Any) -> Broadcast:
-        """Tell every listener of a topic; needs `create` on delegations there, and to a session's own topic what
-        listening to it needs. Raises Refused, KubeError.
+        """Tell every listener of a topic; needs `create` on delegations there, and to a session's own topic to be
+        that session, or `attach`. Raises Refused, KubeError.
         """
         self._check_rate(sender)
         try:
@@ -104,7 +104,7 @@ class Broadcasts:
 
     async def _check_topic(self, sender: User, topic: Ref) -> None:
         if topic.name.startswith(SESSION_TOPIC_PREFIX):
-            if not await self._topics.may_listen(sender, topic):
+            if not await self._topics.may_speak(sender, topic):
                 sentence = (
                     f"{sender.name} may not broadcast to topic {topic}: needs to be that session, or the verb attach"
                 )

@@ -5,7 +5,7 @@ here, for the one who asks. Everything else (the schema, topics, deadlines) the 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -117,7 +117,19 @@ class Delegating:
             raise Refused(ErrorCode.NOT_HOLDER, sentence)
 
 
-def perhaps_made(order: Order, error: Unreachable) -> str:
+class Asked(Protocol):
+    """What says whether a create can be repeated safely: a name, or a key, or neither."""
+
+    @property
+    def name(self) -> str | None:
+        """Its name, unless it is to be made up."""
+
+    @property
+    def key(self) -> str | None:
+        """Its idempotency key."""
+
+
+def perhaps_made(order: Asked, error: Unreachable) -> str:
     """What to do when nobody knows whether a create came through. Pure."""
     why = f" ({error.said})" if error.said else ""
     if order.key:

@@ -53,6 +53,9 @@ class Stand:
     """Name of the delegation it is a part of."""
     requester: str | None = field(default=None, compare=False)
     """The user in whose name it was asked for."""
+    percent: int | None = None
+    progress: str | None = None
+    """What its agent says it is at; nobody's any more once it has ended."""
 
 
 def stand_of(obj: Json) -> Stand:
@@ -60,9 +63,10 @@ def stand_of(obj: Json) -> Stand:
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
     agent, session, parent = spec["agentRef"]["name"], status.get("sessionId"), spec.get("parentRef") or {}
     asked_by = (meta.get("annotations") or {}).get(ANNOTATION_ASKED_BY)
+    phase, progress = phase_in(obj), status.get("progress") or {}
     return Stand(
         agent=agent,
-        phase=phase_in(obj),
+        phase=phase,
         reason=status.get("reason"),
         attempt=attempt_of(obj),
         topic=spec.get("topic"),
@@ -70,6 +74,8 @@ def stand_of(obj: Json) -> Stand:
         asker=f"{SESSION_TOPIC_PREFIX}{asked_by}" if asked_by else None,
         parent=parent.get("name") if parent.get("kind", "Delegation") == "Delegation" else None,
         requester=spec.get("requester"),
+        percent=progress.get("percent"),
+        progress=progress.get("message") if phase not in TERMINAL else None,
     )
 
 
@@ -83,7 +89,8 @@ def event_of(topic: str, name: str, stand: Stand, status: Json) -> Event:
         phase=str(stand.phase),
         reason=stand.reason,
         attempt=stand.attempt,
-        percent=(status.get("progress") or {}).get("percent"),
+        percent=stand.percent,
+        progress=stand.progress,
         message=status.get("message") if ended else None,
         result=Result.model_construct(**status["result"]) if ended and status.get("result") else None,
     )
@@ -114,7 +121,7 @@ class NamespaceTopics:
         self._live = False
 
     def changed(self, obj: Json) -> None:
-        """Tell the listeners, if it stands otherwise than before."""
+        """Tell the listeners, if it stands otherwise than before or has come further."""
         name, uid = obj["metadata"]["name"], obj["metadata"]["uid"]
         if self._ended.get(name) == uid:
             return
@@ -137,7 +144,7 @@ class NamespaceTopics:
         self._ended.pop(name, None)
         old = self._stands.pop(name, None)
         if old:
-            self._tell(name, replace(old, phase=Phase.CANCELLED, reason=Reason.DELETED), {})
+            self._tell(name, replace(old, phase=Phase.CANCELLED, reason=Reason.DELETED, progress=None), {})
 
     def synced(self) -> None:
         """From here on every change is news."""
@@ -145,6 +152,9 @@ class NamespaceTopics:
 
     def lost(self) -> None:
         """What changes meanwhile is told when contact is back."""
+
+    def stop(self) -> None:
+        """Nobody listens any more: what is told to nobody need not be dropped."""
 
     def tell(self, topic: str, shared: Shared, user: str | None = None) -> None:
         """Tell a message to each listener of a topic, or to those in the name of `user`."""

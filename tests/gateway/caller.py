@@ -11,7 +11,7 @@ from gateway.stage import Running, Stage
 Json = dict[str, Any]
 EVERYTHING: list[Json] = [
     {"apiGroups": [GROUP], "resources": [plural], "verbs": ["get", "list", "create", "patch"]}
-    for plural in ("delegations", "agents", "permissionrequests")
+    for plural in ("delegations", "agents", "permissionrequests", "agentsessions", "pendingmessages", "sessionturns")
 ]
 DELEGATE: Json = {"apiGroups": [GROUP], "resources": ["agents"], "verbs": ["delegate"]}
 

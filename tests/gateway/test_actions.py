@@ -386,7 +386,9 @@ async def test_C3_topics_hear_changes_of_phase(stage: Stage, gateway: Running) -
     assert (await listener.hears("error", of=topic))["code"] == "forbidden"
     await listener.ws.close()
     await peer.ws.close()
-    await eventually(lambda: all(not watched.listeners for watched in gateway.gateway.topics._watched.values()))
+    await eventually(
+        lambda: all(not watched.listeners for watched in gateway.gateway.topics.namespaces.running.values())
+    )
 
 
 async def test_agent_deleted_closes_its_sockets(stage: Stage, gateway: Running) -> None:

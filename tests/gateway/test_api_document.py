@@ -21,6 +21,7 @@ from belay_api import generated
 from belay_gateway.api import openapi
 from belay_kube.client import PERMISSION_REQUESTS, Kube
 from gateway.caller import DELEGATE, EVERYTHING, Caller, caller, permission_request
+from gateway.conversation import Conversation, text, tool_use
 from gateway.stage import Running, Stage
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -81,6 +82,10 @@ async def alice(stage: Stage, gateway: Running, gateway_kube: Kube) -> Caller:
     await peer.subscribe(f"{stage.namespace}/a", "s1")
     await stage.offered("d", "a", topic="t")
     await gateway_kube.create(PERMISSION_REQUESTS, stage.namespace, permission_request("d"))
+    talk = Conversation(stage, "d", "a")
+    await talk.open()
+    await talk.turn(1, text("hello"), tool_use("toolu_1", "delegate"), usage={"calls": 1})
+    await talk.stands("Idle", turns=1)
     return who
 
 
@@ -100,6 +105,12 @@ GOOD: dict[str, Any] = {
     "listPermissionRequests": None,
     "decidePermissionRequest": {"behavior": "Allow", "reason": "fine"},
     "endSession": None,
+    "openSession": {"spec": {"agentRef": {"name": "a"}}},
+    "listSessions": None,
+    "getSession": None,
+    "listSessionTurns": None,
+    "sendMessage": {"content": "hello", "bounceBack": True},
+    "interruptSession": None,
 }
 """A body that each operation takes, in an order in which all go well."""
 

@@ -157,7 +157,7 @@ async def test_P7_topic_reader_that_ends_fails_the_probe(stage: Stage, gateway: 
     def broken(_: object) -> None:
         raise RuntimeError("out of a test")
 
-    gateway.gateway.topics._watched[stage.namespace].sink.changed = broken  # type: ignore[assignment,method-assign]
+    gateway.gateway.topics.namespaces.running[stage.namespace].sink.changed = broken  # type: ignore[assignment,method-assign]
     await stage.delegation("d", "a")
     await asyncio.wait_for(gateway.gateway.health.broken.wait(), 20)
     assert "reader of topics" in (await fetch(f"{gateway.url}/healthz"))[1]

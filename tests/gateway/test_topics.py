@@ -13,7 +13,7 @@ from belay_api.times import to_wire
 from belay_gateway.backlog import Backlog, Shared
 from belay_gateway.fanout import Fanout
 from belay_gateway.topicevents import MAX_EVENT_BYTES, NamespaceTopics, event_of, event_text, stand_of
-from belay_gateway.topics import IDLE_SECONDS
+from belay_gateway.watching import IDLE_SECONDS
 from belay_gateway.wire import text_of
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import FakeClock, SystemClock
@@ -76,6 +76,19 @@ async def test_D8_topic_hears_the_result(room: Room, stage: Stage, other_gateway
         begun = await ear.hears("event", name="d", phase="InProgress")
         assert not begun.keys() & {"result", "message"}
     assert not [f for f in peer.frames if f.get("identifier") == agent and (f.get("message") or {}).get("phase")]
+
+
+async def test_D8_topic_hears_how_far_it_is(room: Room, stage: Stage) -> None:
+    """Each report that is written, with the agent's words; the end has none of them any more."""
+    peer, agent, _ = await room.session("a", "s1")
+    ear = await room.listener("news")
+    await stage.offered("d", "a", topic="news")
+    said = {"percent": 40, "message": "reading the sources"}
+    await peer.act(agent, "progress", name="d", attempt=1, progress=said)
+    event = await ear.hears("event", name="d", percent=40)
+    assert (event["phase"], event["progress"]) == ("InProgress", "reading the sources")
+    await peer.act(agent, "complete", name="d", attempt=1, result={"text": "done"})
+    assert "progress" not in await ear.hears("event", name="d", phase="Completed")
 
 
 async def test_D8_topic_hears_why_it_failed(room: Room, stage: Stage) -> None:
@@ -163,26 +176,26 @@ async def test_C3_reader_outlives_its_last_listener_for_a_while(stage: Stage, st
     await grant(stage.admin, stage.namespace, f"system:serviceaccount:{stage.namespace}:alice", "reads", READS)
     topics = still_gateway.gateway.topics
     ears = [await room.listener("news"), await room.listener("sports")]
-    (first,) = topics._watched.values()
+    (first,) = topics.namespaces.running.values()
     for ear in ears:
         await ear.ws.close()
     await eventually(lambda: first.listeners == 0)
     await still_gateway.clock.advance(IDLE_SECONDS - 1)  # type: ignore[attr-defined]
     again = await room.listener("news")
     await still_gateway.clock.advance(2)  # type: ignore[attr-defined]
-    assert list(topics._watched.values()) == [first]
+    assert list(topics.namespaces.running.values()) == [first]
     await again.ws.close()
     await eventually(lambda: first.listeners == 0)
     await still_gateway.clock.advance(IDLE_SECONDS)  # type: ignore[attr-defined]
-    await eventually(lambda: not topics._watched and first.task.done())
+    await eventually(lambda: not topics.namespaces.running and first.task.done())
     await room.listener("news")
-    assert list(topics._watched) == [stage.namespace]
+    assert list(topics.namespaces.running) == [stage.namespace]
 
 
 async def test_C3_who_has_stopped_listening_hears_nothing_more(room: Room, stage: Stage, gateway: Running) -> None:
     """Not even what waited in a fan-out before that; and it may listen again."""
     ear, topic = await room.listener("news"), identifier(topic_id=f"{stage.namespace}/news")
-    listeners = gateway.gateway.topics._watched[stage.namespace].sink.listeners
+    listeners = gateway.gateway.topics.namespaces.running[stage.namespace].sink.listeners
     (listener,) = listeners["news"]
     await ear.send(command="unsubscribe", identifier=topic)
     await eventually(lambda: not listeners)
@@ -204,7 +217,7 @@ async def test_C3_a_socket_that_ends_when_the_reader_has_synced_leaves_no_listen
         wanted = Identifier(channel="AgentChannel", topic_id=f"{stage.namespace}/news")
         subscribing = asyncio.create_task(topics.subscribe(connection, "x", wanted))
         await eventually(lambda: kube.waiting or subscribing.done())
-        watched = topics._watched[stage.namespace]
+        watched = topics.namespaces.running[stage.namespace]
         watched.reader.has_synced.set()
         subscribing.cancel()
         await asyncio.wait({subscribing})
@@ -253,6 +266,17 @@ def test_C3_an_event_is_told_once_to_a_topic_that_it_concerns_twice() -> None:
     topics.changed(_work("parent", phase="Queued"))
     topics.changed(_work("child2", parent="parent", phase="Queued"))
     assert len(ear.heard) == 1  # nobody holds the parent any more
+
+
+def test_C3_progress_is_told_when_it_changes() -> None:
+    """In percent or in words; a beat without either is no event."""
+    topics, ear = _topics(), Ear()
+    topics.listeners["session/a/s1"] = {ear}
+    topics.synced()
+    for progress in ({}, {"percent": 1}, {"percent": 1, "message": "x"}, {"percent": 1, "message": "x"}):
+        for beat in ("1", "2"):
+            topics.changed(_work("d", phase="InProgress", sessionId="s1", progress=progress, lastHeartbeatTime=beat))
+    assert [(event.percent, event.progress) for event in ear.heard] == [(None, None), (1, None), (1, "x")]
 
 
 def test_C3_what_has_ended_is_not_kept() -> None:

@@ -6,16 +6,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
 from belay_api.agent import AgentSpec, AgentStatus
+from belay_api.agentsession import AgentSessionSpec, AgentSessionStatus
+from belay_api.agentsubscription import AgentRef
 from belay_api.delegation import DelegationSpec, DelegationStatus, Progress, Result
 from belay_api.frames import MAX_FRAME_BYTES
 from belay_api.idempotency import KEY_CHARS, MAX_KEY_CHARS
+from belay_api.pendingmessage import MAX_CONTENT_BYTES
 from belay_api.permissionrequest import Behavior, PermissionPhase, PermissionRequestSpec, PermissionRequestStatus
 from belay_api.resource import AgentName, ObjectName, Part, SessionId
+from belay_api.sessionturn import SessionTurnSpec
 from belay_api.transitions import Phase
 from belay_gateway.settings import Whole
 
 MAX_BODY_BYTES = MAX_FRAME_BYTES
 MAX_PAGE = 100
+MAX_TURNS = 20
+"""Turns of a page: each may be a megabyte."""
 TOPIC_CHARS = 253
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -90,6 +96,21 @@ class PermissionRequest(Object):
     status: PermissionRequestStatus | None = None
 
 
+class AgentSession(Object):
+    """One conversation of a Model agent."""
+
+    kind: Literal["AgentSession"]
+    spec: AgentSessionSpec
+    status: AgentSessionStatus | None = None
+
+
+class SessionTurn(Object):
+    """What was read and what was said in one turn of a conversation."""
+
+    kind: Literal["SessionTurn"]
+    spec: SessionTurnSpec
+
+
 class Page(Part):
     """A part of a list; `continue` in the query, with the value given here, brings the next."""
 
@@ -126,6 +147,18 @@ class PermissionRequests(Page):
     items: list[PermissionRequest]
 
 
+class AgentSessions(Page):
+    """Conversations, by name."""
+
+    items: list[AgentSession]
+
+
+class SessionTurns(Page):
+    """Turns, in the order of the conversation."""
+
+    items: list[SessionTurn]
+
+
 # --- requests ------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +177,40 @@ class NewDelegation(Part):
     kind: Literal["Delegation"] = "Delegation"
     metadata: NewMetadata = Field(default_factory=NewMetadata)
     spec: DelegationSpec
+
+
+class NewSessionSpec(Part):
+    """Whose conversation it is to be."""
+
+    agent_ref: AgentRef = Field(description="The agent, of runtime Model.")
+
+
+class NewSession(Part):
+    """An AgentSession as `kubectl create` takes it."""
+
+    api_version: Literal["belay.dev/v1alpha1"] = "belay.dev/v1alpha1"
+    kind: Literal["AgentSession"] = "AgentSession"
+    metadata: NewMetadata = Field(default_factory=NewMetadata)
+    spec: NewSessionSpec
+
+
+class NewMessage(Part):
+    """What is said to a session."""
+
+    content: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CONTENT_BYTES)] = Field(
+        description="At most 64 KiB of UTF-8."
+    )
+    bounce_back: bool = Field(
+        default=False, description="When the model can't be reached: true returns it (Bounced), false tries it again."
+    )
+
+
+class MessageSent(Part):
+    """A message that is in the mailbox, or was read."""
+
+    name: str = Field(description="Of the PendingMessage, which is deleted once it was read.")
+    uid: str = Field(description="Its uid, which the turn lists that reads it.")
+    turn: int | None = Field(default=None, description="The turn that has read it.")
 
 
 class OnAttempt(Part):
@@ -227,6 +294,18 @@ class PermissionsQuery(Paging):
 
     agent: AgentName | None = None
     phase: PermissionPhase | None = None
+
+
+class SessionsQuery(Paging):
+    """Which conversations."""
+
+    agent: AgentName | None = None
+
+
+class TurnsQuery(Paging):
+    """Which part of a conversation."""
+
+    limit: Whole = Field(default=MAX_TURNS, ge=1, le=MAX_TURNS, description="Most turns of a page.")
 
 
 class CreateHeaders(BaseModel):

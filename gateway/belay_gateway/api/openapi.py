@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from belay_api import generated
 from belay_api.resource import NO_CONTROLS
-from belay_gateway.api import agents, broadcasting, delegations, permissions, sessions
+from belay_gateway.api import agents, broadcasting, conversations, delegations, permissions, sessions
 from belay_gateway.api.operation import PREFIX, Operation
 from belay_gateway.api.problems import CONTENT_TYPE, Problem
 
@@ -30,6 +30,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *agents.OPERATIONS,
     *broadcasting.OPERATIONS,
     *permissions.OPERATIONS,
+    *conversations.OPERATIONS,
 )
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"

@@ -17,6 +17,7 @@ from belay_gateway.api.models import Paging
 from belay_gateway.api.problems import BadRequest
 from belay_gateway.auth import User
 from belay_gateway.broadcasts import Broadcasts
+from belay_gateway.conversing import Conversing
 from belay_gateway.delegating import Delegating, lacks
 from belay_gateway.replies import Replies
 from belay_kube.client import Json, Kube, belay
@@ -38,6 +39,7 @@ class Parts:
     delegating: Delegating
     replies: Replies
     broadcasts: Broadcasts
+    conversing: Conversing
     lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LISTS_AT_ONCE))
     """Lists under way; all others wait."""
 
