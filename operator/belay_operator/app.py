@@ -7,10 +7,22 @@ import structlog
 
 from belay_api.meta import COMPONENT_GATEWAY, LABEL_COMPONENT, SWEEPER_NAME
 from belay_api.names import Ref
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, PERMISSION_REQUESTS, SUBSCRIPTIONS, Collection, Kube, pages
+from belay_kube.client import (
+    AGENTS,
+    DELEGATIONS,
+    LEASES,
+    MESSAGES,
+    PERMISSION_REQUESTS,
+    SESSIONS,
+    SUBSCRIPTIONS,
+    Collection,
+    Kube,
+    pages,
+)
 from belay_kube.clock import Clock
 from belay_kube.reader import STALLED_SECONDS, Reader, Sink
 from belay_operator.apply import Applier
+from belay_operator.drain.assembly import Around, assemble
 from belay_operator.engine import Engine
 from belay_operator.events import Recorder
 from belay_operator.finished import FinishedLister
@@ -50,6 +62,10 @@ class Operator:
             fast_path=settings.fast_path,
             keep_permissions=settings.permission_ttl_seconds,
         )
+        around = Around(kube, clock, self.seen, applier, self._recorder, self.metrics, settings.identity)
+        self.drain = assemble(around, self.engine.delegations, settings.model_calls, settings.message_ttl_seconds)
+        self.engine.drainer = self.drain.drainer
+        self.engine.delegations.handover = self.drain.handover
         self.sweeper = Sweeper(
             kube, self.engine, clock, settings.namespace, settings.sweeper_interval, self._recorder, self.metrics
         )
@@ -69,6 +85,8 @@ class Operator:
         for name in made:
             self.presence.contact_lost(name)
         made["permissions"] = PERMISSION_REQUESTS, sinks.permissions(*fed), None, {}
+        made["sessions"] = SESSIONS, sinks.sessions(*fed), None, {}
+        made["messages"] = MESSAGES, sinks.messages(*fed), None, {}
         return {
             name: Reader(self._kube, collection, sink, self._clock, namespace=where, selectors=selectors)
             for name, (collection, sink, where, selectors) in made.items()
@@ -76,6 +94,12 @@ class Operator:
 
     async def run(self) -> None:
         """Run until cancelled, or until a part fails, which ends all."""
+        try:
+            await self._run_all()
+        finally:
+            await self.drain.stop()
+
+    async def _run_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run(), name="events")
             for name, reader in self.readers.items():

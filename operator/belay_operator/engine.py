@@ -13,6 +13,7 @@ from belay_operator.braking import Braking
 from belay_operator.decisions import ttl
 from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
 from belay_operator.delegations import Delegations
+from belay_operator.drain.drainer import Drainer
 from belay_operator.expiry import Expiry
 from belay_operator.metrics import Metrics
 from belay_operator.observe.views import Gatherer
@@ -56,6 +57,8 @@ class Engine:
         self.permissions = Permissions(seen, applier, clock, keep_permissions)
         self.braking = Braking(seen, applier, clock, metrics, sweeper)
         self.trouble = Trouble(applier, sweeper)
+        self.drainer: Drainer | None = None
+        """Who drains the mailboxes of Model agents."""
         self.agents = Agents(seen, gatherer, applier, self.delegations, clock, self._again)
 
     async def run(self, workers: int) -> None:
@@ -98,6 +101,8 @@ class Engine:
                     await self.permissions.judge(key.ref)
                 case KeyKind.FLEET:
                     await self.braking.tend()
+                case KeyKind.SESSION if self.drainer:
+                    await self.drainer.judge(key.ref)
             if self._failures.get(key, 0) == before:
                 self._over(key)
         except Exception as error:  # noqa: BLE001 - S7: one key must not end the others

@@ -58,3 +58,34 @@ class Metrics:
             "Finished delegations deleted after their time to live.",
             registry=self.registry,
         )
+        self.model_turns = Counter(
+            "belay_model_turns_total", "Turns of Model agents, by outcome.", ("outcome",), registry=self.registry
+        )
+        self.model_tokens = Counter(
+            "belay_model_tokens_total",
+            "Tokens of Model agents, by namespace, agent and kind: input, output, cache_read, cache_write.",
+            ("namespace", "agent", "kind"),
+            registry=self.registry,
+        )
+        self.model_calls = Counter(
+            "belay_model_calls_total",
+            "Answers of models, by namespace and agent.",
+            ("namespace", "agent"),
+            registry=self.registry,
+        )
+        self.model_retries = Counter(
+            "belay_model_retries_total",
+            "Calls that failed in passing, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.model_seconds = Histogram(
+            "belay_model_answer_seconds",
+            "From a request to the last word of the answer, in seconds.",
+            buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
+            registry=self.registry,
+        )
+        self.mail_waiting = Gauge("belay_mail_waiting", "Messages in mailboxes.", registry=self.registry)
+        self.mail_age = Gauge(
+            "belay_mail_oldest_seconds", "Age of the oldest message that starts a round.", registry=self.registry
+        )

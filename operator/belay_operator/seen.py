@@ -4,23 +4,28 @@ work/NS/NAME    one delegation: its deadline, a wanted cancel, silence, the end 
 agent/NS/NAME   one agent: its rows, its orphans, its queue, its status
 permission/NS/NAME  one permission request: its decision, its expiry, its time to live
 ended/NS/NAME   one finished delegation: its time to live
+session/NS/NAME one session of a Model agent: its mail, its open tool calls, its claim
 fleet           the brake: tell it, and release it when its time is over
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
 import structlog
 
+from belay_api.agent import Runtime
 from belay_api.names import Ref, subscription_name
 from belay_api.permissionrequest import SETTLED
 from belay_api.timing import Times
-from belay_api.transitions import LIVE, WAITING
+from belay_api.transitions import HELD, LIVE, WAITING
 from belay_kube.clock import Clock
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
+from belay_operator.observe.kinship import session_key
+from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
+from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.observe.permissions import PermissionIndex, PermissionRecord
 from belay_operator.observe.presence import Presence
 from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work
@@ -37,6 +42,7 @@ class KeyKind(StrEnum):
     ENDED = "ended"
     FLEET = "fleet"
     PERMISSION = "permission"
+    SESSION = "session"
 
 
 class Key(NamedTuple):
@@ -56,6 +62,7 @@ class Seen:
         self.index = index
         self.presence = presence
         self.permissions = PermissionIndex()
+        self.mailboxes = Mailboxes(clock)
         self.queue: WorkQueue[Key] = WorkQueue(self._is_minor)
         self.timers: TimeQueue[Key] = TimeQueue(clock, self.queue.add)
         self.on_ended: Callable[[Work], None] = lambda _: None
@@ -110,6 +117,7 @@ class Seen:
             self.look_at(agent)
         for work in self.index.work:
             self.queue.add(Key(KeyKind.WORK, work))
+        self.look_at_sessions(self.mailboxes.sessions)
 
     def sighted(self) -> None:
         """A blind time ended: every grace starts anew, so everything is looked at again."""
@@ -146,10 +154,16 @@ class Seen:
             self._look_below(work.ref)
             if work.parent:
                 self.on_parent(work.parent)
-        if work.session and not self._has_row(work.agent, work.session):
+        if old is None or old.phase is not work.phase:
+            self.look_at_sessions(self._sessions_with(work))
+        if work.session and not self._is_model(work.agent) and not self._has_row(work.agent, work.session):
             self.presence.note_missing(work.agent, work.session)
         if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
             self.look_at(work.agent)
+
+    def _is_model(self, agent: Ref) -> bool:
+        record = self.index.agents.get(agent)
+        return record is not None and record.runtime is Runtime.MODEL
 
     def _has_row(self, agent: Ref, session: str) -> bool:
         return self.index.row(Ref(agent.namespace, subscription_name(agent.name, session))) is not None
@@ -170,6 +184,7 @@ class Seen:
             self.on_ended(work)
         for ref in self.permissions.of_delegation(work.ref):
             self.queue.add(Key(KeyKind.PERMISSION, ref))
+        self.look_at_sessions(self._sessions_with(work))
         self._look_below(work.ref)
 
     def _look_below(self, ancestor: Ref) -> None:
@@ -187,11 +202,59 @@ class Seen:
         """A permission request, as it is now."""
         if self.permissions.put(record):
             self.queue.add(Key(KeyKind.PERMISSION, record.ref))
+            self.look_at_sessions(self.mailboxes.waiting_for(record.ref))
 
     def gone_permission(self, ref: Ref, version: str | None = None) -> None:
         """A permission request was deleted, at `version`."""
         self.permissions.drop(ref, version)
         self.queue.add(Key(KeyKind.PERMISSION, ref))
+        self.look_at_sessions(self.mailboxes.waiting_for(ref))
+
+    # --- sessions of Model agents and their mail ---
+
+    def look_at_sessions(self, sessions: Iterable[Ref]) -> None:
+        """Look at sessions, there or not."""
+        for ref in sessions:
+            self.queue.add(Key(KeyKind.SESSION, ref))
+
+    def saw_session(self, record: SessionRecord) -> None:
+        """A session, as it is now."""
+        old = self.mailboxes.sessions.get(record.ref)
+        if self.mailboxes.put_session(record) is not record:
+            return
+        self.look_at_sessions([record.ref])
+        if old is None:
+            self._look_below(session_key(record.ref))
+        if old is None or old.usage != record.usage:
+            self.look_at(record.agent)
+
+    def gone_session(self, ref: Ref, version: str | None = None) -> None:
+        """A session was deleted, at `version`."""
+        old = self.mailboxes.drop_session(ref, version)
+        self.look_at_sessions([ref])
+        if old:
+            self.look_at(old.agent)
+            self._look_below(session_key(ref))
+            for work in self.index.work_of(old.agent, HELD):
+                if work.holder == ref.name:
+                    self.queue.add(Key(KeyKind.WORK, work.ref))
+
+    def saw_message(self, record: MessageRecord) -> None:
+        """A message in a mailbox, as it is now."""
+        if self.mailboxes.put_message(record):
+            self.look_at_sessions([record.session])
+
+    def gone_message(self, ref: Ref, version: str | None = None) -> None:
+        """A message was deleted, at `version`."""
+        old = self.mailboxes.drop_message(ref, version)
+        if old:
+            self.look_at_sessions([old.session])
+
+    def _sessions_with(self, work: Work) -> set[Ref]:
+        """Sessions of Model agents that work on a delegation, or wait for its end."""
+        concerned = self.mailboxes.waiting_for(work.ref)
+        held = Ref(work.ref.namespace, work.holder) if work.holder else None
+        return concerned | ({held} if held in self.mailboxes.sessions else set())
 
     # --- agents ---
 
@@ -200,6 +263,7 @@ class Seen:
         old = self.index.agents.get(agent.ref)
         if self.index.put_agent(agent) and (old is None or (old.uid, old.generation) != (agent.uid, agent.generation)):
             self.look_at(agent.ref)
+            self._look_at_mailboxes(agent.ref)
             for work in self.index.work_of(agent.ref, LIVE):
                 self.queue.add(Key(KeyKind.WORK, work.ref))
 
@@ -207,6 +271,10 @@ class Seen:
         """An Agent was deleted, at `version`."""
         if self.index.drop_agent(ref, version):
             self.look_at(ref)
+            self._look_at_mailboxes(ref)
+
+    def _look_at_mailboxes(self, agent: Ref) -> None:
+        self.look_at_sessions(session.ref for session in self.mailboxes.of_agent(agent))
 
     # --- rows and gateways ---
 

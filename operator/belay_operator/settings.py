@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from belay_api.timing import Times
 from belay_operator.decisions import ttl
 from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
+from belay_operator.drain.tending import DEFAULT_KEEP_SECONDS as MESSAGE_KEEP_SECONDS
 from belay_operator.observe.fleet import BRAKE_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,10 @@ class Settings(BaseSettings):
     permission_ttl_seconds: Annotated[
         int, Field(ge=0, le=31536000, description="How long settled permission requests are kept for a replay.")
     ] = DEFAULT_KEEP_SECONDS
+    model_calls: Annotated[int, Field(ge=1, le=1000, description="Most calls to models at once.")] = 16
+    message_ttl_seconds: Annotated[
+        int, Field(ge=0, le=31536000, description="How long mail is kept that was Bounced, Parked, or for no session.")
+    ] = MESSAGE_KEEP_SECONDS
     stuck_threshold: Annotated[
         int,
         Field(

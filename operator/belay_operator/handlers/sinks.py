@@ -8,6 +8,7 @@ import structlog
 from belay_api.names import Ref
 from belay_kube.client import Json
 from belay_operator.metrics import Metrics
+from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.permissions import PermissionRecord
 from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, parent_of, ref_of, version_of
 from belay_operator.seen import Seen
@@ -101,6 +102,16 @@ class QuietSink(EngineSink[R]):
 def permissions(seen: Seen, metrics: Metrics) -> QuietSink[PermissionRecord]:
     """Permission requests, settled ones too: they are removed in time."""
     return QuietSink("permissions", seen, metrics, PermissionRecord.read, seen.saw_permission, seen.gone_permission)
+
+
+def sessions(seen: Seen, metrics: Metrics) -> QuietSink[SessionRecord]:
+    """Sessions of Model agents."""
+    return QuietSink("sessions", seen, metrics, SessionRecord.read, seen.saw_session, seen.gone_session)
+
+
+def messages(seen: Seen, metrics: Metrics) -> QuietSink[MessageRecord]:
+    """Mail of these sessions, without what it says."""
+    return QuietSink("messages", seen, metrics, MessageRecord.read, seen.saw_message, seen.gone_message)
 
 
 def leases(seen: Seen, metrics: Metrics) -> EngineSink[GatewayLease]:

@@ -1,9 +1,11 @@
 """What the drain asks of a provider, and what may come of it. Providers never retry: that is the drain's (L12).
 
 LlmError
- ├── Passing          429, 529, 5xx, timeouts, broken connections: tried again, after `retry_after` seconds if given
- ├── Unauthenticated  401, 403, or no key where one is needed: not tried again until key or configuration change (L11)
- └── Rejected         any other 4xx, or an answer that makes no sense: the same request never succeeds (L10)
+ ├── Passing               429, 529, 5xx, timeouts, broken connections: tried again, `retry_after` seconds later if given
+ ├── Unready               not tried again until somebody changes the key or the configuration
+ │    ├── Unauthenticated  401, 403, or no key where one is needed (L11)
+ │    └── NotConfigured    no such provider, no system prompt
+ └── Rejected              any other 4xx, or an answer that makes no sense: the same request never succeeds (L10)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +36,16 @@ class Passing(LlmError):
         self.retry_after = retry_after
 
 
-class Unauthenticated(LlmError):
+class Unready(LlmError):
+    """Nothing can be asked of the model until people change something."""
+
+
+class Unauthenticated(Unready):
     """The provider doesn't accept the key, or there is none."""
+
+
+class NotConfigured(Unready):
+    """The Agent names what isn't there."""
 
 
 class Rejected(LlmError):

@@ -1,0 +1,285 @@
+"""The loop over sessions: whatever happens to one brings it up here, and what there is to do for it is begun.
+
+Judging is quick and one at a time for each session; a half-step may take minutes and runs beside, at most one for each
+session, its call to the model in a bounded pool. When it is over the session is looked at again, so that no outside
+help is needed to go on (L13).
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from belay_api.agentsession import SessionPhase
+from belay_api.names import Ref
+from belay_kube.clock import Clock
+from belay_kube.errors import KubeError
+from belay_operator.decisions import claiming, rounds
+from belay_operator.decisions.calls import strays
+from belay_operator.decisions.claiming import Claimable, NotYet
+from belay_operator.decisions.interrupts import interrupt_wanted, is_asked_for
+from belay_operator.drain.configuration import Configurations, Signature
+from belay_operator.drain.halfstep import HalfStep, Parts, RoundFailed
+from belay_operator.drain.llm.base import Unready
+from belay_operator.drain.pool import Pool
+from belay_operator.drain.tending import Tending
+from belay_operator.metrics import Metrics
+from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
+from belay_operator.observe.records import AgentRecord
+from belay_operator.queues import after
+from belay_operator.seen import Key, KeyKind, Seen
+
+log = structlog.get_logger(__name__)
+
+_UNREADY_SECONDS = 60.0
+"""Between two looks at whether a key or a configuration that was refused has changed (L11)."""
+_RETRY_SECONDS = 2.0
+_RETRY_MOST_SECONDS = 300.0
+
+
+class Delegations(Protocol):
+    """The delegations that a session works on."""
+
+    async def lost(self, session: SessionRecord) -> frozenset[str]:
+        """Names of those whose end was not ours. Raises KubeError."""
+
+    async def tend(
+        self, session: SessionRecord, progress: str | None = None, answering: Iterable[str] = ()
+    ) -> datetime | None:
+        """Keep those alive that the session works on; when to look again. Raises KubeError."""
+
+    def is_taken(self, session: SessionRecord, delegation: str) -> bool:
+        """Whether the prompt of a delegation may be read."""
+
+
+class ToolCalls(Protocol):
+    """The tool calls that are open."""
+
+    async def tend(self, session: SessionRecord, agent: AgentRecord | None) -> datetime | None:
+        """Answer those that can be answered; when to look again. Raises KubeError."""
+
+    async def stray(self, message: MessageRecord) -> bool:
+        """Park a tool response that answers no open call (L15). Raises KubeError."""
+
+
+@dataclass
+class _Refused:
+    """A configuration that was refused, and when it was last looked at."""
+
+    signature: Signature
+    looked: float
+
+
+class Drainer:
+    """Drains mailboxes, in the name of one process."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        parts: Parts,
+        delegations: Delegations,
+        calls: ToolCalls,
+        tending: Tending,
+        configurations: Configurations,
+        pool: Pool,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._seen = seen
+        self._parts = parts
+        self._delegations = delegations
+        self._calls = calls
+        self._tending = tending
+        self._configurations = configurations
+        self._pool = pool
+        self._clock = clock
+        self._metrics = metrics
+        self._running: dict[Ref, tuple[HalfStep, asyncio.Task[None]]] = {}
+        self._paused: dict[Ref, float] = {}
+        self._failures: dict[Ref, int] = {}
+        self._refused: dict[Ref, _Refused] = {}
+
+    async def judge(self, ref: Ref) -> None:
+        """Look at one session and begin what there is to do. Raises KubeError."""
+        session = self._seen.mailboxes.sessions.get(ref)
+        if session is None:
+            self._forget(ref)
+            self._remind(ref, await self._tending.expire(ref))
+            return
+        lost = await self._delegations.lost(session)
+        if ref in self._running:
+            self._remind(ref, await self._look_after(session, lost))
+            return
+        dues = [await self._tend(session), await self._delegations.tend(session), await self._tending.expire(ref)]
+        # What was tended may have been written: judged is what is there now.
+        session = self._seen.mailboxes.sessions.get(ref)
+        if session is not None:
+            dues.append(await self._decide(session, lost))
+        self._remind(ref, *dues)
+
+    async def _tend(self, session: SessionRecord) -> datetime | None:
+        if session.phase is SessionPhase.AWAITING:
+            return None
+        for message in strays(session, self._seen.mailboxes.mail_of(session.ref)):
+            await self._calls.stray(message)
+        agent = self._seen.index.agents.get(session.agent)
+        return await self._calls.tend(session, agent) if session.open_calls else None
+
+    async def _decide(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
+        """Begin a half-step, or say why not; when to look again."""
+        if session.phase is not SessionPhase.AWAITING and interrupt_wanted(session, lost.__contains__):
+            if session.open_calls or self._abandoned(session, lost):
+                self._start(session, lost, interrupt=True)
+            else:
+                await self._tending.note_interrupt(session)
+            return None
+        verdict = await self._verdict(session, lost)
+        if isinstance(verdict, Claimable):
+            self._start(session, lost, may_ask=verdict.hindrance is None)
+            return None
+        if session.phase is not SessionPhase.AWAITING and session.ref not in self._refused:
+            await self._tending.tell(session, verdict)
+        return None if verdict.until is None else after(self._clock.now(), verdict.until)
+
+    async def _verdict(self, session: SessionRecord, lost: frozenset[str]) -> claiming.Verdict:
+        mail = self._seen.mailboxes.mail_of(session.ref)
+        agent = self._seen.index.agents.get(session.agent)
+
+        def pickable(message: MessageRecord) -> bool:
+            name = message.delegation
+            return name is None or name in lost or self._delegations.is_taken(session, name)
+
+        blocked = self._pause(session.ref) or await self._unready(session)
+        return claiming.verdict(session, mail, agent, self._claim_age(session), blocked, pickable)
+
+    def _claim_age(self, session: SessionRecord) -> float | None:
+        """A claim of our own under which nothing runs is nobody's: a write failed, or it was interrupted."""
+        if session.claim and session.claim.holder == self._parts.claims.identity:
+            return float("inf")
+        return self._seen.mailboxes.claim_age(session.ref)
+
+    def _abandoned(self, session: SessionRecord, lost: frozenset[str]) -> bool:
+        return any(m.pending and m.delegation in lost for m in self._seen.mailboxes.mail_of(session.ref))
+
+    # --- half-steps ---
+
+    def _start(
+        self, session: SessionRecord, lost: frozenset[str], *, may_ask: bool = True, interrupt: bool = False
+    ) -> None:
+        def pickable(delegation: str) -> bool:
+            return self._delegations.is_taken(session, delegation)
+
+        half = HalfStep(self._parts, lost, pickable, may_ask=may_ask)
+        if interrupt:
+            half.interrupt.ask()
+        task = asyncio.get_running_loop().create_task(self._drain(session, half), name=f"half-step of {session.ref}")
+        self._running[session.ref] = half, task
+
+    async def _drain(self, session: SessionRecord, half: HalfStep) -> None:
+        ref = session.ref
+        try:
+            async with self._pool.slot() as slot:
+                if self._seen.mailboxes.sessions.get(ref) is not session:
+                    return
+                went = await half.run(session, slot)
+            self._went(ref, went=went)
+        except RoundFailed as failed:
+            await self._round_failed(session, failed)
+        except Exception as error:  # noqa: BLE001 - S7: one session must not end the others
+            self._again(ref, error)
+        finally:
+            del self._running[ref]
+            self._seen.look_at_sessions([ref])
+
+    async def _look_after(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
+        """L17: the round under way is cut short when somebody asks for it, or nobody waits for the answer; else those
+        who wait are kept alive, and are told how far it is."""
+        half, _ = self._running[session.ref]
+        if is_asked_for(session) or (half.concern and half.concern <= lost):
+            half.learn(lost)
+            half.interrupt.ask()
+            return None
+        return await self._delegations.tend(session, half.progress, half.answering)
+
+    async def stop(self) -> None:
+        """End all half-steps; what they hold is given back."""
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what went wrong ---
+
+    def _went(self, ref: Ref, *, went: bool) -> None:
+        self._failures.pop(ref, None)
+        self._refused.pop(ref, None)
+        if went:
+            self._paused.pop(ref, None)
+        else:
+            # What was seen is out of date, or somebody else is at it: not again before it can be known better.
+            self._paused[ref] = self._clock.monotonic() + 1.0
+
+    async def _round_failed(self, session: SessionRecord, failed: RoundFailed) -> None:
+        """L10, L11: raised, so logged and counted; tried again with a backoff, or when the configuration changes."""
+        ref, error, back = session.ref, failed.error, failed.back
+        self._metrics.errors.labels(str(KeyKind.SESSION)).inc()
+        log.warning("no answer", session=str(ref), reason=error.reason, rounds=back.failed_rounds, error=error.message)
+        if isinstance(error, Unready):
+            await self._refuse(session)
+            return
+        jitter = random.random()  # noqa: S311
+        self._paused[ref] = self._clock.monotonic() + rounds.pause_after(back.failed_rounds, jitter)
+
+    async def _refuse(self, session: SessionRecord) -> None:
+        try:
+            signature = await self._configurations.signature(session.agent)
+        except KubeError as error:
+            self._again(session.ref, error)
+        else:
+            self._refused[session.ref] = _Refused(signature, self._clock.monotonic())
+
+    def _again(self, ref: Ref, error: Exception) -> None:
+        failures = self._failures[ref] = self._failures.get(ref, 0) + 1
+        delay = min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2 ** min(failures - 1, 10))
+        self._paused[ref] = self._clock.monotonic() + delay
+        self._metrics.errors.labels(str(KeyKind.SESSION)).inc()
+        trace = None if isinstance(error, KubeError) else error
+        log.warning("half-step failed, will try again", session=str(ref), error=str(error), exc_info=trace)
+
+    def _pause(self, ref: Ref) -> NotYet | None:
+        left = self._paused.get(ref, 0.0) - self._clock.monotonic()
+        if left > 0:
+            return NotYet(until=left)
+        self._paused.pop(ref, None)
+        return None
+
+    async def _unready(self, session: SessionRecord) -> NotYet | None:
+        """L11: not before key or configuration are others than those that were refused."""
+        refused = self._refused.get(session.ref)
+        if refused is None:
+            return None
+        left = refused.looked + _UNREADY_SECONDS - self._clock.monotonic()
+        if left > 0:
+            return NotYet(until=left)
+        refused.looked = self._clock.monotonic()
+        if await self._configurations.signature(session.agent) == refused.signature:
+            return NotYet(until=_UNREADY_SECONDS)
+        del self._refused[session.ref]
+        return None
+
+    # --- helpers ---
+
+    def _remind(self, ref: Ref, *dues: datetime | None) -> None:
+        key, due = Key(KeyKind.SESSION, ref), min((due for due in dues if due is not None), default=None)
+        if due is None:
+            self._seen.timers.drop(key)
+        else:
+            self._seen.timers.set(key, due)
+
+    def _forget(self, ref: Ref) -> None:
+        for held in (self._paused, self._failures, self._refused):
+            held.pop(ref, None)
