@@ -29,7 +29,6 @@ from belay_api.tool_words import (
     use_request_deleted,
 )
 from belay_api.transitions import TERMINAL, Phase, phase_of
-from belay_operator.decisions.landing import tool_calls
 from belay_operator.decisions.outcomes import Response, failure, outcome
 from belay_operator.observe.mailbox_records import MessageRecord, OpenCall, SessionRecord
 from belay_operator.observe.records import AgentRecord
@@ -58,21 +57,19 @@ class Traits:
 
 def opened(
     session_uid: str,
-    agent: AgentRecord,
-    turn: Mapping[str, Any],
+    agent: AgentRecord | None,
+    blocks: Sequence[Mapping[str, Any]],
     traits: Mapping[str, Traits],
     now: datetime,
-) -> tuple[OpenCall, ...]:
-    """The calls that a turn (its specification) opens, each with the names of what it may come to make."""
-    return tuple(
-        _opened(session_uid, agent, block["toolUseId"], block["name"], traits, now) for block in tool_calls(turn)
-    )
+) -> list[OpenCall]:
+    """The calls that ToolUse blocks (wire form) open, each with the names of what it may come to make."""
+    return [_opened(session_uid, agent, block["toolUseId"], block["name"], traits, now) for block in blocks]
 
 
 def _opened(
-    session_uid: str, agent: AgentRecord, use: str, tool: str, traits: Mapping[str, Traits], now: datetime
+    session_uid: str, agent: AgentRecord | None, use: str, tool: str, traits: Mapping[str, Traits], now: datetime
 ) -> OpenCall:
-    terms, known = agent.terms(tool), traits.get(tool)
+    terms, known = agent.terms(tool) if agent else None, traits.get(tool)
     name = tool_call_name(session_uid, use)
     default = known.default_timeout if known else DEFAULT_TIMEOUT_SECONDS
     return OpenCall(
