@@ -10,7 +10,14 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 from typer.exceptions import TyperException
 
-from belay_client import commands, commands_agent, commands_channel, commands_following, commands_permission
+from belay_client import (
+    commands,
+    commands_agent,
+    commands_channel,
+    commands_chat,
+    commands_following,
+    commands_permission,
+)
 from belay_client.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, complain, log_to_stderr
 from belay_client.errors import ClientError, UsageError
 from belay_kube.errors import KubeError
@@ -34,6 +41,7 @@ def create_app() -> typer.Typer:
     commands.register(app)
     commands_following.register(app)
     commands_permission.register(app)
+    commands_chat.register(app)
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         _register(app, entry)
     return app

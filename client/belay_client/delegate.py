@@ -92,8 +92,17 @@ async def agent_is_missing(kube: Kube, namespace: str, agent: str) -> bool:
 
 def read_prompt(given: str, stdin: BinaryIO | None = None) -> str:
     """The prompt, from standard input for `-`. Raises UsageError when it is empty, too long or not text."""
+    if given != "-":
+        return check_prompt(given)
     try:
-        text = (stdin or sys.stdin.buffer).read(4 * MAX_TEXT_BYTES).decode() if given == "-" else given
+        return check_prompt((stdin or sys.stdin.buffer).read(4 * MAX_TEXT_BYTES).decode())
+    except UnicodeError as error:
+        raise UsageError("the prompt is not UTF-8 text") from error
+
+
+def check_prompt(text: str) -> str:
+    """The prompt as it was given. Raises UsageError when it is empty, too long or not text."""
+    try:
         size = len(text.encode())
     except UnicodeError as error:
         raise UsageError("the prompt is not UTF-8 text") from error
