@@ -34,6 +34,18 @@ _PERMISSION = {
     "metadata": {"name": "probe", "namespace": NAMESPACE},
     "spec": {"agentRef": {"name": "probe"}, "sessionId": "probe", "requestId": "probe", "tool": "probe"},
 }
+_MESSAGE = {
+    "apiVersion": API_VERSION,
+    "kind": "PendingMessage",
+    "metadata": {"name": "probe", "namespace": NAMESPACE},
+    "spec": {"sessionRef": {"name": "probe"}, "content": "probe", "source": {"name": "somebody else"}},
+}
+_TURN = {
+    "apiVersion": API_VERSION,
+    "kind": "SessionTurn",
+    "metadata": {"name": "probe-1", "namespace": NAMESPACE},
+    "spec": {"sessionRef": {"name": "probe"}, "sequence": 1, "outcome": "Answered"},
+}
 _CREATE = ("create", "--dry-run=server", "-f", "-")
 _APPLY = ("apply", "--dry-run=server", "-f", "-")
 _PATCH = ("patch", "--dry-run=server", "--subresource=status", "--type=merge", f"--namespace={NAMESPACE}")
@@ -68,6 +80,8 @@ def _until_enforced(plane: ControlPlane) -> None:
     refusals: dict[str, Callable[[], str]] = {
         "belay-delegation-annotations": lambda: plane.kubectl(*_APPLY, input=json.dumps(misspelt)),
         "belay-delegation-requests": lambda: plane.kubectl(*_CREATE, input=json.dumps(spoofed)),
+        "belay-message-senders": lambda: plane.kubectl(*_CREATE, input=json.dumps(_MESSAGE)),
+        "belay-session-status": lambda: plane.kubectl(*_CREATE, input=json.dumps(_TURN)),
         "belay-permission-requests": lambda: plane.kubectl(*_CREATE, input=json.dumps(_PERMISSION)),
         "belay-subscription-rows": lambda: plane.kubectl(*_CREATE, input=json.dumps(_ROW)),
         "belay-delegation-arrows": lambda: plane.kubectl(*_PATCH, "delegation/probe", '-p={"status":{"reason":"x"}}'),

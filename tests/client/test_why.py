@@ -118,6 +118,11 @@ def test_D4_why_a_busy_agent_lets_it_wait() -> None:
             Facts(queued("d", 1, reason="AgentOffline"), agent()), "belay agent run a --exec", id="offline, to do"
         ),
         pytest.param(
+            Facts(queued("d", 1, reason="SessionMismatch"), agent()),
+            "or with a session of agent a (kubectl get bsess)",
+            id="another agent's session",
+        ),
+        pytest.param(
             Facts(queued("d", 1, reason="AgentUnresponsive"), agent(), rows=[row("s", unresponsive=True)]),
             "s (has work it doesn't answer for)",
             id="unresponsive",
@@ -164,6 +169,16 @@ def test_D4_why_a_busy_agent_lets_it_wait() -> None:
             Facts(delegation("d", "Failed", reason="DeadlineExceeded")),
             "ended by the operator, at its deadline",
             id="late",
+        ),
+        pytest.param(
+            Facts(delegation("d", "Failed", reason="ModelFailed")),
+            "ended by the operator, when its model could not be reached",
+            id="L9 no model",
+        ),
+        pytest.param(
+            Facts(delegation("d", "Failed", reason="SessionDeleted")),
+            "ended by the operator, when its AgentSession was deleted",
+            id="session deleted",
         ),
         pytest.param(
             Facts(delegation("d", "Cancelled", reason="ParentCancelled")),

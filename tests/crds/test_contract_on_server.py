@@ -20,6 +20,16 @@ COLLECTIONS = {
 }
 
 MODEL = {"provider": "any", "name": "any"}
+MODEL_MORE = {
+    "apiKeySecretRef": {"name": "s", "key": "k"},
+    "systemFrom": {"name": "c", "key": "k"},
+    "baseURL": "https://x",
+    "maxTokens": 1,
+    "contextTokens": 1000,
+    "maxCallsPerSession": 1,
+    "timeoutSeconds": 1,
+}
+DELEGATE = {"name": "delegate", "agents": ["a", "b"], "permission": "Ask", "timeoutSeconds": 60}
 ACCEPTED: dict[str, tuple[str, Json]] = {
     "agent, all defaults": ("admin", agent()),
     "agent, everything": (
@@ -27,7 +37,8 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
         agent(
             "full",
             runtime="Model",
-            model={**MODEL, "apiKeySecretRef": {"name": "s", "key": "k"}, "baseURL": "https://x", "maxTokens": 1},
+            model={**MODEL, **MODEL_MORE},
+            tools=[{"name": "reply", "permission": "Deny"}, DELEGATE],
             owners=[{"kind": "ServiceAccount", "name": "sa", "namespace": "ns"}, {"kind": "User", "name": "u"}],
             timing={"heartbeatSeconds": 5, "staleAfterSeconds": 10, "reconnectGraceSeconds": 0},
             description="all",
@@ -70,6 +81,11 @@ async def test_defaults_are_those_of_the_models(admin_kube: Kube, namespace: str
     assert made["spec"] == {**delegation()["spec"], "priority": 0, "desiredState": "Running"}
     made = await admin_kube.create(SWEEPERS, namespace, sweeper())
     assert made["spec"] == {"suspend": False}
+
+
+def model_agent(**spec: Any) -> Json:
+    """An Agent that Belay drives."""
+    return agent("model", **{"runtime": "Model", "model": MODEL, **spec})
 
 
 REFUSED: dict[str, tuple[Json, str]] = {
@@ -115,6 +131,20 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "agent's name with a dot": (agent("a.b"), "no dots"),
     "model agent without a model": (agent(runtime="Model"), "required for runtime Model"),
     "channel agent with a model": (agent(model=MODEL), "required for runtime Model, and for it only"),
+    "channel agent with tools": (agent(tools=[{"name": "reply"}]), "a process that attaches brings its own"),
+    "delegates to nobody": (model_agent(tools=[{"name": "delegate"}]), "goes with the tool delegate, which needs it"),
+    "agents of another tool": (model_agent(tools=[{"name": "reply", "agents": ["a"]}]), "and with no other"),
+    "one tool twice": (model_agent(tools=[DELEGATE, DELEGATE]), "Duplicate value"),
+    "one agent twice": (model_agent(tools=[{**DELEGATE, "agents": ["a", "a"]}]), "Duplicate value"),
+    "tool with a blank": (model_agent(tools=[{"name": "a b"}]), "spec.tools[0].name"),
+    "unknown permission": (model_agent(tools=[{"name": "reply", "permission": "Maybe"}]), "spec.tools[0].permission"),
+    "two system prompts": (
+        model_agent(model={**MODEL, "system": "s", "systemFrom": {"name": "c", "key": "k"}}),
+        "give system or systemFrom, not both",
+    ),
+    "window of 999 tokens": (model_agent(model={**MODEL, "contextTokens": 999}), "spec.model.contextTokens"),
+    "no call at all": (model_agent(model={**MODEL, "maxCallsPerSession": 0}), "spec.model.maxCallsPerSession"),
+    "answer of over an hour": (model_agent(model={**MODEL, "timeoutSeconds": 3601}), "spec.model.timeoutSeconds"),
     "unknown runtime": (agent(runtime="Docker"), "spec.runtime"),
     "stale before two beats": (agent(timing={"heartbeatSeconds": 10, "staleAfterSeconds": 19}), "at least 2 x"),
     "beat longer than the default allows": (agent(timing={"heartbeatSeconds": 23}), "at least 2 x heartbeatSeconds"),
