@@ -16,8 +16,7 @@ _WAITING = {
     Reason.AGENT_SUSPENDED: "set spec.suspend of agent {agent} to false",
     Reason.AGENT_UNRESPONSIVE: "restart the process of that session, or attach another; belay retry tries Stuck work "
     "again",
-    Reason.SESSION_MISMATCH: "belay cancel {name}, and delegate again without --session, or with a session of agent "
-    "{agent} (kubectl get bsess)",
+    Reason.PROVIDER_UNKNOWN: "set spec.model.provider of agent {agent} to one that there is",
     Reason.NOT_ACCEPTED: "see that the process of agent {agent} takes offers; it is offered again by itself",
 }
 _TRIED_AGAIN = "nothing: it is tried again by itself"
@@ -46,6 +45,7 @@ _ENDED_BY: dict[str, str] = {
     Reason.DEADLINE_EXCEEDED: "the operator, at its deadline",
     Reason.MODEL_FAILED: "the operator, when its model could not be reached",
     Reason.MODEL_REFUSED: "the operator, when its model refused it",
+    Reason.SESSION_MISMATCH: "the operator: its session is not one of its agent",
     Reason.SESSION_DELETED: "the operator, when its AgentSession was deleted",
     Reason.AGENT_FAILED: "its agent",
     Reason.COMPLETED: "its agent",

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     PARENT_CANCELLED = "ParentCancelled"
     PARENT_DELETED = "ParentDeleted"
     PARENT_FAILED = "ParentFailed"
+    PROVIDER_UNKNOWN = "ProviderUnknown"
     RELEASED = "Released"
     RESUMED = "Resumed"
     RETRIED = "Retried"

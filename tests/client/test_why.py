@@ -118,9 +118,9 @@ def test_D4_why_a_busy_agent_lets_it_wait() -> None:
             Facts(queued("d", 1, reason="AgentOffline"), agent()), "belay agent run a --exec", id="offline, to do"
         ),
         pytest.param(
-            Facts(queued("d", 1, reason="SessionMismatch"), agent()),
-            "or with a session of agent a (kubectl get bsess)",
-            id="another agent's session",
+            Facts(queued("d", 1, reason="ProviderUnknown"), agent()),
+            "set spec.model.provider of agent a to one that there is",
+            id="unknown provider",
         ),
         pytest.param(
             Facts(queued("d", 1, reason="AgentUnresponsive"), agent(), rows=[row("s", unresponsive=True)]),
@@ -174,6 +174,11 @@ def test_D4_why_a_busy_agent_lets_it_wait() -> None:
             Facts(delegation("d", "Failed", reason="ModelFailed")),
             "ended by the operator, when its model could not be reached",
             id="L9 no model",
+        ),
+        pytest.param(
+            Facts(delegation("d", "Failed", reason="SessionMismatch")),
+            "ended by the operator: its session is not one of its agent",
+            id="another agent's session",
         ),
         pytest.param(
             Facts(delegation("d", "Failed", reason="SessionDeleted")),
