@@ -236,6 +236,11 @@ class Calls:
         self.running.keep(session, ())
         self.waiting.keep(session, ())
 
+    def gone(self, session: Ref) -> None:
+        """A session was deleted: what runs for it in this process is ended."""
+        self.running.forget(session)
+        self.waiting.forget(session)
+
     async def stray(self, message: MessageRecord) -> bool:
         """Park a response that answers no open call, and tell (L15); whether it was one. Raises KubeError.
 

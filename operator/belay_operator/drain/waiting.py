@@ -8,7 +8,7 @@ from belay_api.names import Ref
 from belay_api.permissionrequest import SETTLED, PermissionPhase
 from belay_kube.client import Json
 from belay_operator.decisions.calls import Asked, Begun, Facts, Runs, Traits
-from belay_operator.drain.running import Running
+from belay_operator.drain.running import Key, Running
 from belay_operator.drain.store import Store
 from belay_operator.observe.mailbox_records import OpenCall, SessionRecord
 from belay_operator.seen import Seen
@@ -25,8 +25,8 @@ class Waiting:
         self._seen = seen
         self._running = running
         self._identity = identity
-        self._undecided: defaultdict[str, set[str]] = defaultdict(set)
-        """Calls, by the uid of their session, that were seen to wait for a decision: nobody has started their tool."""
+        self._undecided: defaultdict[Key, set[str]] = defaultdict(set)
+        """Calls, by their session, that were seen to wait for a decision: nobody has started their tool."""
 
     async def facts(self, session: SessionRecord, call: OpenCall, traits: Traits | None) -> Facts:
         """All that is known of a call without a response. Raises KubeError."""
@@ -49,7 +49,7 @@ class Waiting:
             found = await self._store.permission(ref)
             asked = _read(found) if found else None
         if asked and asked.phase not in SETTLED:
-            self._undecided[session.uid].add(call.id)
+            self._undecided[session.ref, session.uid].add(call.id)
         return asked
 
     def _begun(self, session: SessionRecord, call: OpenCall, traits: Traits | None) -> Begun:
@@ -57,7 +57,7 @@ class Waiting:
             return Begun.HERE
         if call.permission:
             # What makes a Delegation may be started again by the same name, so that in doubt it is.
-            undecided = call.id in self._undecided.get(session.uid, ())
+            undecided = call.id in self._undecided.get((session.ref, session.uid), ())
             repeats = traits is None or traits.runs is not Runs.IN_PROCESS
             return Begun.NO if undecided or repeats or session.executor == self._identity else Begun.PERHAPS
         waits = traits is not None and traits.runs is Runs.IN_PROCESS and session.executor == self._identity
@@ -69,9 +69,14 @@ class Waiting:
 
     def keep(self, session: SessionRecord, calls: Collection[str]) -> None:
         """Only these calls of a session are open."""
-        left = self._undecided.pop(session.uid, set()) & set(calls)
+        left = self._undecided.pop((session.ref, session.uid), set()) & set(calls)
         if left:
-            self._undecided[session.uid] = left
+            self._undecided[session.ref, session.uid] = left
+
+    def forget(self, ref: Ref) -> None:
+        """A session is gone."""
+        for key in [key for key in self._undecided if key[0] == ref]:
+            del self._undecided[key]
 
 
 def _read(request: Json) -> Asked:
