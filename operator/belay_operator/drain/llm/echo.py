@@ -86,7 +86,7 @@ class _Answering:
     async def _say(self, text: str) -> None:
         """A line, heard in pieces."""
         whole = f"\n{text}" if self._said else text
-        self._said = True
+        self._said = self._said or bool(text)
         size = max(_SMALLEST_PIECE, len(whole) // _PIECES)
         for start in range(0, len(whole), size):
             self._collected.say(whole[start : start + size])
