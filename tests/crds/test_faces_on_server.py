@@ -21,7 +21,7 @@ from belay_kube.client import (
     belay,
 )
 from crds_cases import agent, delegation, message, permission, row, session, sweeper, turn
-from installation import MANIFESTS
+from installation import MANIFESTS, OPERATOR
 
 KINDS = pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
 SHORT = {
@@ -166,6 +166,17 @@ def test_the_samples_apply(installed: ControlPlane, namespace: str) -> None:
     """`manifests/samples` is accepted as it is, by kubectl's strict reading."""
     for sample in ("agent.yaml", "model-agent.yaml", "delegation.yaml"):
         installed.kubectl("create", "--namespace", namespace, "-f", str(MANIFESTS / "samples" / sample))
+
+
+def test_what_a_sample_has_in_comments_applies_too(installed: ControlPlane, namespace: str) -> None:
+    """The agent of a paid provider, and the Role that grants the operator its Secret and no other."""
+    lines = (MANIFESTS / "samples" / "model-agent.yaml").read_text().splitlines()
+    commented = [line.removeprefix("#").removeprefix(" ") for line in lines[lines.index("# ---") :]]
+    made = installed.kubectl("create", "--namespace", namespace, "-f", "-", "-o", "name", input="\n".join(commented))
+    kinds = [name.partition(".")[0].partition("/")[0] for name in made.split()]
+    assert kinds == ["agent", "role", "rolebinding"]
+    asked = ("get", "secret/writer-anthropic", "--namespace", namespace, f"--as={OPERATOR}")
+    assert installed.kubectl("auth", "can-i", *asked).strip() == "yes"
 
 
 def test_a_bare_on_is_refused_and_not_guessed(installed: ControlPlane, namespace: str) -> None:
