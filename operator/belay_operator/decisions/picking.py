@@ -19,14 +19,12 @@ ROUND_BYTES = 512 * 1024
 
 @dataclass(frozen=True)
 class Picked:
-    """One round. What isn't in it stays in the mailbox; `strays` are in none, and are Parked (L15)."""
+    """One round. What isn't in it stays in the mailbox."""
 
     responses: tuple[Mail, ...] = ()
     """One for each open call, in order of creation."""
     background: tuple[Mail, ...] = ()
     active: Mail | None = None
-    strays: tuple[Mail, ...] = ()
-    """Tool responses that answer no open call, or one that has its response."""
     most: int = ROUND_BYTES
     """Stored bytes to which each content is cut, so that all fit."""
 
@@ -42,29 +40,31 @@ class Picked:
 
 
 def pick(session: SessionRecord, mail: Sequence[Mail], pickable: Pickable = any_message) -> Picked:
-    """The next round of `session`, empty when there is nothing to ask a model for (L2, L6, L7).
-
-    `session` as the claim left it: judged by an older view, the response to a new call would be a stray.
-    """
-    waiting = sorted((m for m in mail if m.record.pending), key=lambda m: m.record.order)
-    responses, strays = _responses(session, waiting)
+    """The next round of `session`, as the claim left it; empty when a model is asked nothing (L2, L6, L7)."""
+    waiting = _waiting(mail)
+    responses = responses_of(session, mail)
     if len(responses) < len(session.open_calls):
-        return Picked(strays=strays)
+        return Picked()
     active = next((m for m in waiting if _may_enter(session, m.record, pickable)), None)
     if active is None and not responses:
-        return Picked(strays=strays)
-    return _filled(responses, [m for m in waiting if m.record.type is MessageType.BACKGROUND], active, strays)
+        return Picked()
+    return _filled(responses, [m for m in waiting if m.record.type is MessageType.BACKGROUND], active)
 
 
-def _responses(session: SessionRecord, waiting: Sequence[Mail]) -> tuple[tuple[Mail, ...], tuple[Mail, ...]]:
-    """The first response of each open call, and the others, which answer nothing."""
-    given = [m for m in waiting if m.record.type is MessageType.TOOL_RESPONSE]
-    first: dict[str | None, Mail] = {}
-    for response in given:
-        first.setdefault(response.record.tool_use_id, response)
-    chosen = [first[call.id] for call in session.open_calls if call.id in first]
-    uids = {m.record.uid for m in chosen}
-    return tuple(m for m in given if m.record.uid in uids), tuple(m for m in given if m.record.uid not in uids)
+def responses_of(session: SessionRecord, mail: Sequence[Mail]) -> tuple[Mail, ...]:
+    """The responses that the open calls have, the first of each, in order of creation."""
+    missing = {call.id for call in session.open_calls}
+    found = []
+    for response in _waiting(mail):
+        if response.record.type is MessageType.TOOL_RESPONSE and response.record.tool_use_id in missing:
+            missing.discard(response.record.tool_use_id)
+            found.append(response)
+    return tuple(found)
+
+
+def _waiting(mail: Sequence[Mail]) -> list[Mail]:
+    """What was neither read nor returned, in order of creation (L8)."""
+    return sorted((m for m in mail if m.record.pending), key=lambda m: m.record.order)
 
 
 def _may_enter(session: SessionRecord, message: MessageRecord, pickable: Pickable) -> bool:
@@ -74,9 +74,7 @@ def _may_enter(session: SessionRecord, message: MessageRecord, pickable: Pickabl
     return message.active and not full and pickable(message)
 
 
-def _filled(
-    responses: tuple[Mail, ...], background: Sequence[Mail], active: Mail | None, strays: tuple[Mail, ...]
-) -> Picked:
+def _filled(responses: tuple[Mail, ...], background: Sequence[Mail], active: Mail | None) -> Picked:
     """Responses and active message whole, or cut to the same level; background mail as far as there is room."""
     fixed = [*responses, *([active] if active else [])]
     room = (MAX_USER_BLOCKS - len(fixed)) // 2
@@ -88,7 +86,7 @@ def _filled(
         if left < 0:
             break
         count += 1
-    return Picked(responses, tuple(background[:count]), active, strays, level(sizes, ROUND_BYTES))
+    return Picked(responses, tuple(background[:count]), active, level(sizes, ROUND_BYTES))
 
 
 def consumed(message: MessageRecord) -> Consumed:

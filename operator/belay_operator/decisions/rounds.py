@@ -1,17 +1,16 @@
 """What a finished call of a model means for its session: what it said, or what a failure leads to (L9 to L12, L14)."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from belay_api.agentsession import MAX_OPEN_CALLS, SessionPhase
+from belay_api.agentsession import MAX_OPEN_CALLS
 from belay_api.names import short_hash
 from belay_api.reasons import SessionReason
 from belay_api.session_words import calls_left_out, gives_up
 from belay_api.sessionturn import Block
 from belay_operator.decisions.picking import Picked
 from belay_operator.drain.llm.base import LlmError, Rejected, Unready
-from belay_operator.observe.mailbox_records import Mail, OpenCall, SessionRecord
+from belay_operator.observe.mailbox_records import Mail, SessionRecord
 
 MOST_ATTEMPTS = 5
 """Of one call, in place (L12)."""
@@ -22,40 +21,15 @@ LONGEST_WAIT = 900.0
 _JITTER = 0.15
 _MESSAGE_CHARS = 1024
 
-Timeouts = Callable[[str], int | None]
-"""Seconds that a tool may take, by its name; None: it ends itself."""
-
-
-def no_timeout(tool: str) -> None:
-    """Where every tool ends itself."""
-
-
 # --- an answer ---
 
 
-@dataclass(frozen=True)
-class Landing:
-    """Where an answer leaves its session: Idle with words, or Executing calls."""
-
-    phase: SessionPhase
-    blocks: tuple[Block, ...]
-    """The answer, each call with an id of its own."""
-    calls: tuple[OpenCall, ...]
-
-
 def after_answer(
-    session: SessionRecord,
-    answer: Sequence[Block],
-    sequence: int,
-    now: datetime,
-    *,
-    timeout_of: Timeouts = no_timeout,
-    taken: Collection[str] = (),
-) -> Landing:
-    """What `answer` is as turn `sequence`; `taken`: `conversation.used_ids` of the turns before."""
-    blocks = identified(session.uid, sequence, _bounded(answer), taken)
-    calls = opened(blocks, now, timeout_of)
-    return Landing(SessionPhase.EXECUTING if calls else SessionPhase.IDLE, tuple(blocks), calls)
+    session: SessionRecord, answer: Sequence[Block], sequence: int, taken: Collection[str] = ()
+) -> list[Block]:
+    """What `answer` is as turn `sequence`: no more calls than may be open, each with an id of its own. `taken`:
+    `conversation.used_ids` of the turns before."""
+    return identified(session.uid, sequence, _bounded(answer), taken)
 
 
 def identified(session_uid: str, sequence: int, blocks: Sequence[Block], taken: Collection[str] = ()) -> list[Block]:
@@ -74,12 +48,6 @@ def identified(session_uid: str, sequence: int, blocks: Sequence[Block], taken: 
 def made_up_id(session_uid: str, sequence: int, index: int) -> str:
     """The id of a call that a model gave none."""
     return f"toolu_{short_hash(session_uid, str(sequence), str(index))}"
-
-
-def opened(blocks: Sequence[Block], now: datetime, timeout_of: Timeouts = no_timeout) -> tuple[OpenCall, ...]:
-    """The calls of an answer whose ids are filled in, as they are open from `now` on."""
-    uses = ((b.tool_use_id, b.name) for b in blocks if b.type == "ToolUse")
-    return tuple(OpenCall(call, tool, now, timeout_of(tool)) for call, tool in uses if call and tool)
 
 
 def _bounded(answer: Sequence[Block]) -> list[Block]:

@@ -22,10 +22,11 @@ import structlog
 from belay_api.conditions import ConditionType, set_condition
 from belay_api.names import Ref
 from belay_api.reasons import SessionReason
-from belay_api.sessionturn import SessionTurnSpec
+from belay_api.session_words import not_stored, unexpected
+from belay_api.sessionturn import Block, SessionTurnSpec
 from belay_kube.client import Json
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, Permanent, Temporary
+from belay_kube.errors import Forbidden, KubeError, Permanent, Unauthorized
 from belay_operator.decisions import conversation, picking, rounds, turns
 from belay_operator.decisions.interrupts import interrupt_wanted
 from belay_operator.decisions.landing import error_wire
@@ -34,26 +35,34 @@ from belay_operator.decisions.turns import Span
 from belay_operator.drain.answering import Answering
 from belay_operator.drain.asking import CutShort, Interrupt
 from belay_operator.drain.claims import Claim, Claims
-from belay_operator.drain.llm.base import LlmError, Unauthenticated, Unready
+from belay_operator.drain.configuration import Signature
+from belay_operator.drain.llm.base import Answer, LlmError, Rejected, Unauthenticated, Unready
 from belay_operator.drain.pool import Slot
 from belay_operator.drain.settling import Settling
 from belay_operator.drain.store import Store
+from belay_operator.drain.writing import Writing
 from belay_operator.observe.mailbox_records import Mail, SessionRecord
 from belay_operator.observe.mailboxes import Mailboxes
 
 log = structlog.get_logger(__name__)
 
-_TURN_TRIES = 6
-"""How often an answer that was paid for is tried to be written."""
-
 
 class RoundFailed(Exception):
-    """No answer came and the mail is as it was (L10, L11); `error` says why, `back` how often."""
+    """No answer came, and the mail is as it was (L10) or was returned since nothing can be asked (L11).
 
-    def __init__(self, error: LlmError, back: rounds.Back) -> None:
+    `error` says why, `rounds` how often in a row, `rested_on` with which configuration.
+    """
+
+    def __init__(self, error: LlmError, back: rounds.Back | None = None, rested_on: Signature = ()) -> None:
         super().__init__(error.message)
         self.error = error
         self.back = back
+        self.rested_on = rested_on
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds of the same message failed in a row."""
+        return self.back.failed_rounds if self.back else 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Parts:
     mailboxes: Mailboxes
     answering: Answering
     settling: Settling
+    writing: Writing
     clock: Clock
 
 
@@ -86,6 +96,7 @@ class HalfStep:
         self._pickable = pickable
         self._may_ask = may_ask
         self._claim: Claim | None = None
+        self._refusal: Unready | None = None
         self.interrupt = Interrupt()
         self.answering: frozenset[str] = frozenset()
         """The delegations that the answer is for."""
@@ -101,6 +112,11 @@ class HalfStep:
         """These have ended by now."""
         self._lost = lost
 
+    def let_go(self) -> None:
+        """The session is gone."""
+        if self._claim:
+            self._claim.lost.set()
+
     async def run(self, session: SessionRecord, slot: Slot) -> bool:
         """Go one half-step; False when there was none to go. Raises KubeError, RoundFailed."""
         claim = self._claim = await self._parts.claims.take(session)
@@ -109,9 +125,10 @@ class HalfStep:
         async with self._parts.claims.kept(claim):
             turn = await self._guarded(claim, slot)
             slot.leave()
-            if turn is None:
-                return False
-            return await self._parts.settling.settle(claim, turn) is not None
+            went = turn is not None and await self._parts.settling.settle(claim, turn) is not None
+        if self._refusal:
+            raise RoundFailed(self._refusal, rested_on=claim.rests_on)
+        return went
 
     async def _guarded(self, claim: Claim, slot: Slot) -> Json | None:
         """The turn to settle; without one the session is given back as it was."""
@@ -120,14 +137,14 @@ class HalfStep:
         except RoundFailed as failed:
             await self._give_back(claim, self._failure(claim, failed))
             raise
-        except KubeError:
-            await self._give_back(claim, {})
-            raise
         except CutShort:
             return None
         except asyncio.CancelledError:
             # Who drains it next need not wait for the claim to expire.
-            await asyncio.shield(self._give_back(claim, {}))
+            await asyncio.shield(self._try_to_give_back(claim))
+            raise
+        except Exception:
+            await self._try_to_give_back(claim)
             raise
         if turn is None:
             await self._give_back(claim, {})
@@ -137,15 +154,16 @@ class HalfStep:
 
     async def _turn(self, claim: Claim, slot: Slot) -> Json | None:
         """The specification of the turn that was made, by whomever; None when there is nothing to do."""
+        left_behind = await self._parts.writing.left_behind(claim)
+        if left_behind:
+            return left_behind
         session = claim.session
-        if claim.before.claim is not None:
-            left_behind = await self._parts.store.turn(session.ref, session.turns + 1)
-            if left_behind:
-                claim.is_settling = True
-                return dict(left_behind["spec"])
         mail = await self._mail(session)
-        made = self._given_up(session, mail) or await self._asked(claim, mail, slot)
-        return await self._write(claim, made) if made else None
+        given_up = self._given_up(session, mail)
+        if given_up:
+            return await self._parts.writing.write(claim, given_up)
+        picked = picking.pick(session, mail, lambda m: m.delegation is None or self._pickable(m.delegation))
+        return await self._round(claim, mail, picked, slot) if picked.mail and self._may_ask else None
 
     async def _mail(self, session: SessionRecord) -> list[Mail]:
         """What waits, with what it says, each in its place."""
@@ -165,31 +183,64 @@ class HalfStep:
         dead = turns.abandoned(mail, self._lost)
         return turns.taken_out(session, dead, self._span()) if dead else None
 
-    async def _asked(self, claim: Claim, mail: Sequence[Mail], slot: Slot) -> SessionTurnSpec | None:
-        """The answer to the next round, or the return of what can't be answered. Raises RoundFailed when the mail
-        stays, CutShort when the claim is lost."""
-        session, span = claim.session, self._span()
-        picked = picking.pick(session, mail, lambda m: m.delegation is None or self._pickable(m.delegation))
-        if not (picked.mail and self._may_ask):
-            return None
-        self._concerns(session, picked)
+    async def _round(self, claim: Claim, mail: Sequence[Mail], picked: Picked, slot: Slot) -> Json:
+        """The turn that answers a round, or returns what can't be answered. Raises RoundFailed when the mail stays,
+        CutShort when the claim is lost."""
+        begun = self._span()
+        self._concerns(claim.session, picked)
         blocks = conversation.user_blocks(picked)
         try:
-            answer = await self._parts.answering.answer(claim, blocks, slot, self.interrupt)
+            answer = await self._answer(claim, blocks, slot)
         except CutShort:
             if claim.lost.is_set():
                 raise
             active = picked.active.record if picked.active else None
             self._parts.claims.refresh(claim)
-            return turns.interrupted(claim.session, mail, self._lost, active, self._span(span))
+            made = turns.interrupted(claim.session, mail, self._lost, active, self._span(begun))
+            return await self._parts.writing.write(claim, made)
         except LlmError as error:
-            verdict = rounds.after_failure(error, picked, session)
-            if isinstance(verdict, rounds.Back):
-                raise RoundFailed(error, verdict) from error
-            return turns.returned(session, verdict, self._span(span))
+            return await self._failed(claim, picked, error, begun)
+        return await self._stored(claim, picked, await self._answered(claim, picked, blocks, answer, begun))
+
+    async def _stored(self, claim: Claim, picked: Picked, turn: SessionTurnSpec) -> Json:
+        """Write an answer; what can't be written at all is a failed round. Raises RoundFailed."""
+        try:
+            return await self._parts.writing.write(claim, turn)
+        except Unauthorized:
+            raise
+        except Forbidden as error:
+            # A quota, or a right that was taken away: nothing could be put aside, either.
+            refused = LlmError(not_stored(error.said or error.message), SessionReason.NOT_STORED)
+            raise RoundFailed(refused, _kept(refused, picked, claim.session), claim.rests_on) from error
+        except Permanent as error:
+            unfit = Rejected(not_stored(error.said or error.message), SessionReason.NOT_STORED)
+            return await self._failed(claim, picked, unfit, self._span())
+
+    async def _answer(self, claim: Claim, blocks: Sequence[Block], slot: Slot) -> Answer:
+        """Raises LlmError, for what nobody foresaw as well: a message that always fails is put aside some time."""
+        try:
+            return await self._parts.answering.answer(claim, blocks, slot, self.interrupt)
+        except (LlmError, KubeError, CutShort):
+            raise
+        except Exception as error:
+            log.exception("asking a model failed unexpectedly", session=str(claim.session.ref))
+            raise LlmError(unexpected(repr(error)), SessionReason.UNREACHABLE) from error
+
+    async def _answered(
+        self, claim: Claim, picked: Picked, blocks: Sequence[Block], answer: Answer, begun: Span
+    ) -> SessionTurnSpec:
+        session = claim.session
         taken = await self._parts.answering.taken_ids(session)
-        said = rounds.after_answer(session, answer.blocks, session.turns + 1, self._parts.clock.now(), taken=taken)
-        return turns.answered(session, picked, blocks, said.blocks, answer, self._span(span))
+        said = rounds.after_answer(session, answer.blocks, session.turns + 1, taken)
+        return turns.answered(session, picked, blocks, said, answer, self._span(begun))
+
+    async def _failed(self, claim: Claim, picked: Picked, error: LlmError, begun: Span) -> Json:
+        """The turn that returns mail. Raises RoundFailed when it stays."""
+        verdict = rounds.after_failure(error, picked, claim.session)
+        if isinstance(verdict, rounds.Back):
+            raise RoundFailed(error, verdict, claim.rests_on) from error
+        self._refusal = error if isinstance(error, Unready) else None
+        return await self._parts.writing.write(claim, turns.returned(claim.session, verdict, self._span(begun)))
 
     def _concerns(self, session: SessionRecord, picked: Picked) -> None:
         active = picked.active.record if picked.active else None
@@ -201,46 +252,25 @@ class HalfStep:
         now = self._parts.clock.now()
         return Span(begun.started if begun else now, now)
 
-    async def _write(self, claim: Claim, turn: SessionTurnSpec) -> Json:
-        """The transaction. Another may have been first: then that turn is the one to settle (L18)."""
-        claim.is_settling = True
-        for again in reversed(range(_TURN_TRIES)):
-            try:
-                return await self._made(claim.session, turn)
-            except Temporary:
-                if not again:
-                    raise
-                await self._parts.clock.sleep(2.0 ** (_TURN_TRIES - 1 - again))
-            except Permanent:
-                # Refused, so it isn't there: the session may be given back.
-                claim.is_settling = False
-                raise
-        raise AssertionError("the last try returns or raises")
-
-    async def _made(self, session: SessionRecord, turn: SessionTurnSpec) -> Json:
-        made = await self._parts.store.add_turn(session, turn.wire())
-        if made is None:
-            log.info("another was first with this turn", session=str(session.ref), sequence=turn.sequence)
-            made = await self._parts.store.turn(session.ref, turn.sequence)
-        if made is None:
-            raise Temporary(f"SessionTurn {turn.sequence} of {session.ref} was there and is gone: tried again")
-        return dict(made["spec"])
-
     # --- no turn ---
 
     async def _give_back(self, claim: Claim, status: Json) -> None:
-        """Put the session back where it was claimed from, unless a turn may be there: then it is finished first."""
-        if claim.is_settling or claim.lost.is_set():
-            return
-        try:
+        """Put the session back where it was claimed from, unless a turn may be there: then it is finished first. Raises
+        KubeError."""
+        if not (claim.is_settling or claim.lost.is_set()):
             await self._parts.claims.release(claim, {"phase": str(claim.session.resting), **status})
+
+    async def _try_to_give_back(self, claim: Claim) -> None:
+        """The same where something worse is to be told than that this failed: the claim expires."""
+        try:
+            await self._give_back(claim, {})
         except KubeError as error:
-            log.warning(
-                "session not given back, its claim expires", session=str(claim.session.ref), error=error.message
-            )
+            log.warning("session not given back", session=str(claim.session.ref), error=error.message)
 
     def _failure(self, claim: Claim, failed: RoundFailed) -> Json:
         back, now = failed.back, self._parts.clock.now()
+        if back is None:
+            return {}
         status: Json = {
             "failedMessage": back.failed_message,
             "failedRounds": back.failed_rounds,
@@ -252,3 +282,12 @@ class HalfStep:
             reason = SessionReason(back.reason)
             status["conditions"] = set_condition(claim.conditions, kind, True, reason, back.message, now)
         return status
+
+
+def _kept(error: LlmError, picked: Picked, session: SessionRecord) -> rounds.Back:
+    """All mail stays, however often this happened."""
+    verdict = rounds.after_failure(error, picked, session)
+    if isinstance(verdict, rounds.Back):
+        return verdict
+    uid = verdict.mail[0].record.uid
+    return rounds.Back(uid, rounds.MOST_FAILED_ROUNDS, verdict.reason, verdict.message)
