@@ -11,7 +11,14 @@ from belay_api.retrying import Tries
 from belay_api.transitions import Phase
 
 BACKING_OFF = frozenset(
-    {Reason.AGENT_FAILED, Reason.AGENT_FORGOT, Reason.AGENT_LOST, Reason.NO_HEARTBEAT, Reason.RELEASED}
+    {
+        Reason.AGENT_FAILED,
+        Reason.AGENT_FORGOT,
+        Reason.AGENT_LOST,
+        Reason.MODEL_FAILED,
+        Reason.NO_HEARTBEAT,
+        Reason.RELEASED,
+    }
 )
 """What is not offered again at once; what a person retries is."""
 MOST_BACKOFF_SECONDS = 3600.0

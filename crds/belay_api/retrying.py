@@ -19,6 +19,7 @@ _COUNTS_AS = {
     Reason.AGENT_FORGOT: str(Reason.AGENT_LOST),
     Reason.NO_HEARTBEAT: str(Reason.NO_HEARTBEAT),
     Reason.AGENT_FAILED: str(Reason.AGENT_FAILED),
+    Reason.MODEL_FAILED: str(Reason.AGENT_FAILED),
 }
 """Which of the reasons in `retry.on` stands for a failure; what is not here counts against no limit."""
 

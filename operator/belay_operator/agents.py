@@ -14,6 +14,7 @@ from belay_operator.decisions.retry import backs_off_until
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.delegations import Delegations
 from belay_operator.lagging import Lagging
+from belay_operator.observe.mailbox_records import Spent
 from belay_operator.observe.records import AgentRecord, Row, Work
 from belay_operator.observe.views import Gatherer
 from belay_operator.places import Places
@@ -141,16 +142,24 @@ class Agents:
         if not waiting:
             self._lagging.due(agent, [])
             return []
-        view, now = self._gatherer.view(agent), self._clock.now()
+        now = self._clock.now()
         for until in filter(None, (backs_off_until(work, now) for work in waiting)):
             self._again(agent, (until - now).total_seconds())
         queue = dispatch.in_order(waiting, now)
-        changes = dispatch.plan(queue, index.count(agent, ACTIVE), view, now, self._unfit(agent))
+        changes = self._plan(agent, queue)
+        if any(change.live_read for _, change in changes):
+            # Refused for good because of what the agent is: not before it was read live (DESIGN.md section 3).
+            await self._find(agent)
+            changes = self._plan(agent, queue)
         due, later = self._lagging.due(agent, changes)
         if later is not None:
             self._again(agent, later)
         await self._each(agent, [self._delegations.write(work, change) for work, change in due])
         return [work.ref for work in queue]
+
+    def _plan(self, agent: Ref, queue: list[Work]) -> list[tuple[Work, Change]]:
+        active = self._seen.index.count(agent, ACTIVE)
+        return dispatch.plan(queue, active, self._gatherer.view(agent), self._clock.now(), self._unfit(agent))
 
     async def _admitted(self, agent: Ref, waiting: list[Work]) -> list[Work]:
         """Those that have been taken up, or fit below their ancestors; the others are told why not (D6)."""
@@ -208,19 +217,25 @@ class Agents:
             return
         counts = index.count(agent, ACTIVE), index.count(agent, WAITING)
         view = self._gatherer.view(agent)
-        status = agentstatus.desired(record.status, view, record.generation, *counts, self._clock.now())
+        spent = self._spent(agent) if view.is_model else agentstatus.Conversations()
+        status = agentstatus.desired(record.status, view, record.generation, *counts, self._clock.now(), spent)
         if status is None:
             self._differs_since.pop(agent, None)
             return
         now = self._clock.monotonic()
         since = self._differs_since.setdefault(agent, now)
         # Counts that go up and down again within the second are not worth a write; presence is told at once.
-        noticed = since if agentstatus.only_counts(record.status, status) else float("-inf")
+        noticed = since if agentstatus.only_counts(record.status, status, view) else float("-inf")
         wait = max(self._told_at.get(agent, float("-inf")), noticed) + STATUS_SECONDS - now
         if wait > 0:
             self._again(agent, wait)
         else:
             await self._write_status(record, status)
+
+    def _spent(self, agent: Ref) -> agentstatus.Conversations:
+        sessions = self._seen.mailboxes.of_agent(agent)
+        spent = Spent(*map(sum, zip(*(session.usage for session in sessions), strict=True)))
+        return agentstatus.Conversations(len(sessions), spent.usage)
 
     async def _write_status(self, record: AgentRecord, status: dict[str, Any]) -> None:
         self._told_at[record.ref] = self._clock.monotonic()

@@ -12,12 +12,13 @@ from belay_api.names import Ref
 from belay_api.permissionrequest import SETTLED
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
-from belay_api.transitions import TERMINAL, Phase, Writer, allowed
+from belay_api.transitions import TERMINAL, WAITING, Phase, Writer, allowed
 from belay_kube.client import (
     AGENTS,
     DELEGATIONS,
     LEASES,
     PERMISSION_REQUESTS,
+    SESSIONS,
     SUBSCRIPTIONS,
     SWEEPERS,
     Collection,
@@ -28,6 +29,7 @@ from belay_kube.client import (
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
 from belay_kube.events import About
+from belay_operator.decisions.agentstatus import online
 from belay_operator.decisions.permissions import Settle
 from belay_operator.decisions.rows import Mark
 from belay_operator.decisions.ttl import Finished
@@ -40,6 +42,8 @@ from belay_operator.observe.records import AgentRecord, Row, Work, parent_of
 log = structlog.get_logger(__name__)
 
 _CONDITION_TRIES = 4
+_ORDINARY = frozenset({Phase.DISPATCHED, Phase.IN_PROGRESS, Phase.COMPLETED})
+"""Where what is well goes to."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,10 @@ class Applier:
         if outcome.written:
             self._tell(work, change)
         return outcome
+
+    async def conditions(self, ref: Ref, version: str, conditions: list[Json]) -> Outcome:
+        """Write the conditions of a delegation, finished or not, and nothing else. Raises KubeError."""
+        return await self._patch(DELEGATIONS, ref, version, {"conditions": conditions})
 
     async def place(self, work: Work, place: int | None) -> Outcome:
         """Write a delegation's place in the queue, and nothing else. Raises KubeError."""
@@ -116,8 +124,8 @@ class Applier:
     async def agent(self, agent: AgentRecord, status: Json) -> Outcome:
         """Write an Agent's status; coming and going is told. Raises KubeError."""
         outcome = await self._patch(AGENTS, agent.ref, agent.version, status)
-        if outcome.written and bool(agent.status.get("liveSessions")) != bool(status["liveSessions"]):
-            self._tell_presence(agent, online=bool(status["liveSessions"]))
+        if outcome.written and online(agent.status)[0] != online(status)[0]:
+            self._tell_presence(agent, *online(status))
         return outcome
 
     async def remove_lease(self, namespace: str, identity: str) -> None:
@@ -172,6 +180,14 @@ class Applier:
         async with self._slots:
             try:
                 return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
+            except NotFound:
+                return None
+
+    async def live_session(self, ref: Ref) -> Json | None:
+        """An AgentSession as it is now, or None. Raises KubeError."""
+        async with self._slots:
+            try:
+                return await self._kube.get(SESSIONS, ref.namespace, ref.name)
             except NotFound:
                 return None
 
@@ -231,16 +247,16 @@ class Applier:
         except NotFound:
             return Outcome(None, written=False)
 
-    def _tell_presence(self, agent: AgentRecord, *, online: bool) -> None:
-        reason = Reason.AGENT_ONLINE if online else Reason.AGENT_OFFLINE
-        note = "a session is attached" if online else "the last session is gone"
-        log.info("agent", name=str(agent.ref), online=online)
-        self._recorder.say(About("Agent", agent.ref, agent.uid), reason, note, warning=not online)
+    def _tell_presence(self, agent: AgentRecord, is_online: bool, reason: str, note: str) -> None:
+        log.info("agent", name=str(agent.ref), online=is_online)
+        self._recorder.say(About("Agent", agent.ref, agent.uid), reason, note, warning=not is_online)
 
     def _tell(self, work: Work, change: Change) -> None:
         self._metrics.changes.labels(str(change.target), str(change.reason)).inc()
-        if change.target is work.phase or change.target is Phase.DISPATCHED:
-            # The ordinary course stands in the status; an Event for each would cost half as much as the write itself.
+        waits_still = {work.phase, change.target} == WAITING
+        if change.target is work.phase or change.target in _ORDINARY or waits_still:
+            # The ordinary course and why work waits stand in the status; an Event for each would cost half as much as
+            # the write itself.
             return
         warning = change.target in (Phase.FAILED, Phase.CANCELLED, Phase.STUCK)
         log.info("delegation", name=str(work.ref), agent=work.agent.name, phase=change.target, reason=change.reason)
@@ -274,8 +290,7 @@ def _ended(work: Work, change: Change, now: datetime) -> list[Json]:
     conditions = set_condition(
         work.conditions, ConditionType.FINISHED, True, str(change.reason), change.message, now, work.generation
     )
-    if change.target is not Phase.CANCELLED:
+    more = {Phase.CANCELLED: ConditionType.CANCEL_REQUESTED, Phase.COMPLETED: ConditionType.COMPLETE}.get(change.target)
+    if more is None:
         return conditions
-    return set_condition(
-        conditions, ConditionType.CANCEL_REQUESTED, True, str(change.reason), change.message, now, work.generation
-    )
+    return set_condition(conditions, more, True, str(change.reason), change.message, now, work.generation)

@@ -1,5 +1,7 @@
 """One delegation at a time: judge it, write what was decided, and remember when to look again."""
 
+from typing import Protocol
+
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.transitions import TERMINAL, Phase
@@ -18,6 +20,13 @@ _HELD_BACK_SECONDS = 2.0
 """Until work is looked at again that is due but not to be touched now."""
 _BLIND_SECONDS = 30.0
 """The same in blind time, whose end looks at everything anyway."""
+
+
+class Holder(Protocol):
+    """Whoever holds work that no gateway holds."""
+
+    async def look(self, work: Work) -> None:
+        """Take it up, or see to it. Raises KubeError: look again."""
 
 
 class Delegations:
@@ -40,6 +49,8 @@ class Delegations:
         self._clock = clock
         self._metrics = metrics
         self.families = Families(seen, applier, clock)
+        self.handover: Holder | None = None
+        """Who holds the work of Model agents."""
         self.deadline_failures = 0
         self.stuck_marked = 0
 
@@ -59,6 +70,8 @@ class Delegations:
             change = fate.without_holder(work, cut_off) if cut_off else change
         if change is None or not (self._fast_path or sweeping or fate.is_prompted(change)):
             self.remind(work, view)
+            if change is None and view.is_model and self.handover:
+                await self.handover.look(work)
             return None
         if change.live_read:
             # Rests on the agent and its rows: decided once for all its work, on one live read. If it is not to be

@@ -12,6 +12,8 @@ from belay_operator.apply import Applier
 from belay_operator.decisions import lineage
 from belay_operator.decisions.lineage import Ancestor, Line
 from belay_operator.decisions.view import Change
+from belay_operator.observe.kinship import above, session_of
+from belay_operator.observe.mailbox_records import SessionRecord
 from belay_operator.observe.records import Work
 from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
@@ -21,6 +23,8 @@ log = structlog.get_logger(__name__)
 _KEEP_SECONDS = 60.0
 """How long a read of a finished ancestor serves: a phase that is terminal stays, only a deletion can be missed."""
 _KEEP_MOST = 10_000
+_MOST_STEPS = 2 * lineage.MOST_DEPTH
+"""Up a line: between two delegations there may be a session."""
 _MISSING_SECONDS = 5.0
 """How long a parent that wasn't there isn't asked for again, unless word of it comes."""
 
@@ -41,7 +45,8 @@ class Families:
 
     async def cut_off(self, work: Work) -> Change | None:
         """Whether an ancestor's end reaches `work`; one that can't be read ends nothing. Raises KubeError."""
-        if work.parent is None or work.parent in self._seen.index.work:
+        parent = above(work)
+        if parent is None or parent in self._seen.index.work:
             return None
         try:
             return lineage.cut_off(work, await self._line(work, whole=False))
@@ -60,14 +65,16 @@ class Families:
     async def _line(self, work: Work, *, whole: bool) -> Line:
         """The ancestors up to the first that is unfinished, or all, as many as may be."""
         found: list[Ancestor] = []
-        at = work.parent
-        while at is not None and len(found) < lineage.MOST_DEPTH:
-            if at != work.parent and work.ref in self._seen.index.work:
+        at = parent = above(work)
+        while at is not None and len(found) < _MOST_STEPS:
+            if at != parent and work.ref in self._seen.index.work:
                 self._seen.index.kinship.add(work.ref, at)
             # What was never taken up waits for a parent that is missing; nothing ends by that, so a late word will do.
-            ancestor = None if whole and at == work.parent and self._is_missing(at, work) else await self._find(at)
+            ancestor = None if whole and at == parent and self._is_missing(at, work) else await self._find(at)
             if ancestor is None:
-                return Line(tuple(found), missing=at)
+                # A session may outlive what it was opened for: it ends the line then.
+                ends = bool(found) and found[-1].is_session
+                return Line(tuple(found), missing=None if ends else at)
             found.append(ancestor)
             if at == work.ref or (ancestor.phase in LIVE and not whole):
                 break
@@ -78,6 +85,9 @@ class Families:
         index = self._seen.index
         if work := index.work.get(ref):
             return Ancestor.of(work, index.times_of(work.agent))
+        session = session_of(ref)
+        if session and (record := self._seen.mailboxes.sessions.get(session)):
+            return Ancestor.session(record)
         kept = self._ended.get(ref)
         if kept and self._clock.monotonic() - kept[0] < _KEEP_SECONDS:
             return kept[1]
@@ -92,8 +102,10 @@ class Families:
     async def _read(self, ref: Ref) -> Ancestor | None:
         kinship = self._seen.index.kinship
         kinship.asks(ref)
+        session = session_of(ref)
         try:
-            obj = await self._applier.live_delegation(ref)
+            live = self._applier.live_session(session) if session else self._applier.live_delegation(ref)
+            obj = await live
             if obj is None:
                 self._ended.pop(ref, None)
                 kinship.missed(ref, self._clock.monotonic())
@@ -101,9 +113,11 @@ class Families:
         finally:
             kinship.answered(ref)
         try:
+            if session:
+                return Ancestor.session(SessionRecord.read(obj))
             work = Work.read(obj)
         except (KeyError, ValueError, TypeError) as error:
-            raise UnreadableError(f"delegation {ref}, above others, can't be read: {error!r}") from error
+            raise UnreadableError(f"{ref}, above other delegations, can't be read: {error!r}") from error
         return self._keep(Ancestor.of(work, self._seen.index.times_of(work.agent)))
 
     def _is_missing(self, ref: Ref, child: Work) -> bool:

@@ -69,6 +69,10 @@ class DelegationBuilder:
         reasons = {} if on is None else {"on": list(on)}
         return self._ask(retry={"maxAttempts": most, "backoffSeconds": backoff, **reasons})
 
+    def asking(self, prompt: str) -> Self:
+        """Its prompt."""
+        return self._ask(task={"prompt": prompt})
+
     def asked_again(self, number: int) -> Self:
         """A person raised retryAttempt."""
         return self._ask(retryAttempt=number)
@@ -113,6 +117,10 @@ class DelegationBuilder:
         return self.dispatched(at, attempt)._tell(
             phase=str(Phase.IN_PROGRESS), sessionId=by, gateway=GATEWAY, acceptedTime=to_wire(_moment(at))
         )
+
+    def held_by(self, session: str) -> Self:
+        """Its status names this session."""
+        return self._tell(sessionId=session)
 
     def beat(self, at: float) -> Self:
         """Its holder's last beat."""
@@ -197,6 +205,7 @@ def agent(
     *,
     exists: bool = True,
     runtime: Runtime = Runtime.CHANNEL,
+    provider: str = "echo",
     slots: int = 1,
     suspended: bool = False,
     on_lost: OnAgentLost = OnAgentLost.CANCEL,
@@ -215,11 +224,12 @@ def agent(
         exists=exists,
         times=times or Times(),
         runtime=runtime,
+        provider=provider if runtime is Runtime.MODEL else None,
         max_active=slots,
         suspended=suspended,
         on_agent_lost=on_lost,
         sessions=sessions,
-        offline_since=None if any(s.live for s in sessions.values()) else since,
+        offline_since=None if runtime is Runtime.MODEL or any(s.live for s in sessions.values()) else since,
         blind=blind,
         sighted_since=at(sighted),
         brake_ends=at(brake_ends),

@@ -7,13 +7,18 @@ import pytest
 from belay_api.agent import Runtime
 from belay_api.times import to_wire_seconds
 from belay_api.timing import Times
+from belay_api.usage import Usage
 from belay_operator.decisions import agentstatus
-from belay_operator.decisions.view import AgentView
+from belay_operator.decisions.agentstatus import Conversations
+from belay_operator.decisions.view import PROVIDERS, AgentView
+from belay_operator.drain.llm import providers
 
 from .builders import agent, at, live, lost
 
 HERE = agent({"s": live(), "t": live(), "u": lost(at=0)})
 OFFLINE = agent({"s": lost(at=10)})
+MODEL = agent(runtime=Runtime.MODEL)
+TALKS = Conversations(2, Usage(calls=3, input_tokens=500))
 
 
 def status(view: AgentView, old: dict[str, Any] | None = None, active: int = 1, queued: int = 2) -> dict[str, Any]:
@@ -35,6 +40,7 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
         pytest.param(HERE, True, 2, None, id="P2 any live"),
         pytest.param(OFFLINE, False, 0, to_wire_seconds(at(10)), id="P2 none live"),
         pytest.param(agent({"s": live()}, suspended=True), False, 1, None, id="suspended"),
+        pytest.param(MODEL, True, 0, None, id="runtime Model"),
     ],
 )
 def test_P2_routable_while_any_session_is_live(
@@ -57,13 +63,57 @@ def test_counts_generation_and_times_are_shown() -> None:
     [
         pytest.param(HERE, "True", "True", id="attached"),
         pytest.param(OFFLINE, "True", "False", id="away: still Ready"),
-        pytest.param(agent(runtime=Runtime.MODEL), "False", "False", id="runtime Model"),
+        pytest.param(MODEL, "True", "True", id="runtime Model: Belay drives it"),
+        pytest.param(agent(runtime=Runtime.MODEL, suspended=True), "True", "False", id="runtime Model, suspended"),
+        pytest.param(agent(runtime=Runtime.MODEL, provider="p"), "False", "False", id="an unknown provider"),
     ],
 )
 def test_ready_means_accepted_and_online_means_attached(view: AgentView, ready: str, online: str) -> None:
     """An offline agent is Ready with Online=False, so that Flux and Argo don't wait for it."""
     new = status(view)
     assert (condition(new, "Ready")[0], condition(new, "Online")[0]) == (ready, online)
+
+
+def told(old: dict[str, Any], conversations: Conversations, view: AgentView = MODEL) -> dict[str, Any] | None:
+    """The status of a Model agent with these conversations, or None."""
+    return agentstatus.desired(old, view, 3, 1, 2, at(20), conversations)
+
+
+def test_what_a_model_agents_sessions_have_spent_is_shown() -> None:
+    """How many there are, and the sum; all of its fields, so that none of an older sum stays."""
+    new = told({}, TALKS)
+    assert new is not None
+    assert new["liveSessions"] == 2
+    assert new["usage"] == {
+        "calls": 3,
+        "inputTokens": 500,
+        "outputTokens": 0,
+        "cacheReadTokens": 0,
+        "cacheWriteTokens": 0,
+    }
+    assert told(new, TALKS) is None
+
+
+def test_nothing_spent_is_not_shown() -> None:
+    """A Channel agent has no usage, and neither has a Model agent whose sessions are gone."""
+    assert status(HERE)["usage"] is None
+    spent = told({}, TALKS)
+    assert spent is not None
+    assert (told(spent, Conversations()) or {})["usage"] is None
+
+
+def test_I6_conversations_are_counts_of_a_model_agent_and_presence_of_a_channel_agent() -> None:
+    """What is only counted waits for the second to be over; a session that attaches doesn't."""
+    old, more = told({}, TALKS), told({}, Conversations(3, Usage(calls=9)))
+    assert old is not None
+    assert more is not None
+    assert agentstatus.only_counts(old, more, MODEL)
+    assert not agentstatus.only_counts(status(OFFLINE), status(HERE), HERE)
+
+
+def test_the_providers_that_are_known_are_those_there_are() -> None:
+    """Decisions may not ask the drain."""
+    assert {providers.ANTHROPIC, providers.ECHO} == PROVIDERS
 
 
 def test_I6_the_same_again_is_not_written() -> None:

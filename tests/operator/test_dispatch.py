@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from belay_api.agent import Runtime
+from belay_api.names import opened_session_name
 from belay_api.reasons import Reason
 from belay_api.times import to_wire, to_wire_seconds
 from belay_api.timing import Times
@@ -100,7 +101,12 @@ def test_D4_no_more_is_offered_than_slots_are_free(slots: int, active: int, expe
             agent(suspended=True), (Phase.QUEUED, Reason.AGENT_SUSPENDED), id="suspended and offline: suspended"
         ),
         pytest.param(
-            agent(runtime=Runtime.MODEL), (Phase.QUEUED, Reason.MODEL_RUNTIME_UNAVAILABLE), id="runtime Model"
+            agent(runtime=Runtime.MODEL, suspended=True), (Phase.QUEUED, Reason.AGENT_SUSPENDED), id="a suspended Model"
+        ),
+        pytest.param(
+            agent(runtime=Runtime.MODEL, provider="p"),
+            (Phase.QUEUED, Reason.PROVIDER_UNKNOWN),
+            id="a Model that Belay can't drive",
         ),
     ],
 )
@@ -148,6 +154,43 @@ def test_I6_what_waits_for_the_same_reason_is_not_written_again(
 ) -> None:
     """Only a new reason is a write."""
     assert bool(told([given], view)) is written
+
+
+MODEL = agent(runtime=Runtime.MODEL, slots=2)
+OWN_SESSION = opened_session_name("a", "uid-d")
+
+
+@pytest.mark.parametrize(
+    ("given", "session"),
+    [
+        pytest.param(delegation("d"), OWN_SESSION, id="a session of its own"),
+        pytest.param(delegation("d").to("a", session="chat"), "chat", id="the session it names"),
+        pytest.param(delegation("d").to("a", session="x" * 63), "x" * 63, id="as long as it may be"),
+    ],
+)
+def test_a_model_agent_needs_no_session_attached(given: DelegationBuilder, session: str) -> None:
+    """It is dispatched to an AgentSession, which need not be there yet."""
+    [(_, change)] = dispatch.plan([given.work], 0, MODEL, at(NOW))
+    assert (change.target, change.reason) == (Phase.DISPATCHED, Reason.DISPATCHED)
+    assert change.fields["sessionId"] == session
+    assert session in change.message
+
+
+def test_D4_a_model_agents_slots_are_counted_too() -> None:
+    """Two at once, no session is unfit."""
+    given = [delegation(name) for name in "abc"]
+    plan = dispatch.plan(in_order(given), 0, MODEL, at(NOW), {"a"})
+    assert [change.reason for _, change in plan] == [Reason.DISPATCHED, Reason.DISPATCHED, Reason.AGENT_BUSY]
+
+
+@pytest.mark.parametrize("session", ["Chat", "a_b", "-a", "a..b", "a.-b", "x" * 64], ids=str)
+def test_a_session_that_no_AgentSession_can_be_is_refused(session: str) -> None:
+    """At once, holding no slot, and only after a live read of the agent, which might not be a Model any more."""
+    given = [delegation("d").to("a", session=session).priority(1), delegation("e"), delegation("f")]
+    [(_, change), *others] = dispatch.plan(in_order(given), 0, MODEL, at(NOW))
+    assert (change.target, change.reason, change.live_read) == (Phase.FAILED, Reason.SESSION_MISMATCH, True)
+    assert session in change.message
+    assert [other.reason for _, other in others] == [Reason.DISPATCHED, Reason.DISPATCHED]
 
 
 def test_taking_up_settles_deadline_and_attempt() -> None:

@@ -145,7 +145,7 @@ async def test_G7_presence_of_a_model_agent_is_not_acted_on(world: World, gatewa
     await session.drop()
     assert await world.rows() == {}
     await world.pass_time(31)
-    assert await world.told("d") == before == "Queued ModelRuntimeUnavailable"
+    assert await world.told("d") == before == "Queued ProviderUnknown"
 
 
 async def test_G8_work_that_was_never_sent_waits_for_an_offline_agent(world: World, gateway: PlayedGateway) -> None:

@@ -9,19 +9,30 @@ from belay_api.transitions import Phase
 from belay_operator.decisions import lineage
 from belay_operator.decisions.lineage import Ancestor, Line
 from belay_operator.decisions.view import Change
-from belay_operator.observe.kinship import Kinship
+from belay_operator.observe.kinship import Kinship, session_key, session_of
+from belay_operator.observe.kinship import above as above_of
 from belay_operator.observe.records import Work
 
 from .builders import NAMESPACE, DelegationBuilder, at, delegation
+from .mailbox import session
 
 MISSING = Ref(NAMESPACE, "p")
 CHILD = delegation("c").under("p")
 TAKEN = delegation("c").under("p").in_progress(by="s")
+CHAT = session_key(Ref(NAMESPACE, "chat"))
+BELOW_CHAT = delegation("c").under("chat", "AgentSession")
 
 
 def above(*ancestors: DelegationBuilder, missing: Ref | None = None) -> Line:
     """Ancestors, nearest first."""
     return Line(tuple(Ancestor.of(a.work, Times()) for a in ancestors), missing)
+
+
+def within(*higher: DelegationBuilder, of: str = "boss", missing: Ref | None = None) -> Line:
+    """Session `chat` of an agent, opened for the first of these; then the ancestors above."""
+    opened = session("chat").of(of)
+    chat = Ancestor.session((opened.under(higher[0].name) if higher else opened).record)
+    return Line((chat, *above(*higher).ancestors), missing)
 
 
 def parent(name: str = "p", to: str = "boss") -> DelegationBuilder:
@@ -56,6 +67,12 @@ REFUSED = {
     "it is its own grandparent": (above(parent(), parent("c", to="b")), Reason.LINEAGE_CYCLE),
     "it is below a circle": (above(parent(), parent("g"), parent("p")), Reason.LINEAGE_CYCLE),
     "a seventeenth": (above(*(parent(f"p{n}", to=f"a{n}") for n in range(16))), Reason.LINEAGE_TOO_DEEP),
+    "its agent's session is its parent": (within(of="a"), Reason.AGENT_ABOVE_IN_TREE),
+    "its agent is above its session": (within(parent(to="a")), Reason.AGENT_ABOVE_IN_TREE),
+    "a seventeenth, and a session": (
+        within(*(parent(f"p{n}", to=f"a{n}") for n in range(16))),
+        Reason.LINEAGE_TOO_DEEP,
+    ),
     "its agent is above, higher is missing": (above(parent(to="a"), missing=MISSING), Reason.AGENT_ABOVE_IN_TREE),
 }
 
@@ -75,6 +92,10 @@ ADMITTED = {
     "a parent that is done": above(completed()),
     "a sixteenth": above(*(parent(f"p{n}", to=f"a{n}") for n in range(15))),
     "a parent whose cancel does not cascade": above(cancelled().not_cascading()),
+    "a session": within(),
+    "a session that was opened for another": within(parent()),
+    "a sixteenth, below a session": within(*(parent(f"p{n}", to=f"a{n}") for n in range(15))),
+    "a session and a delegation of one name": within(parent("chat")),
 }
 
 
@@ -124,7 +145,7 @@ def test_D6_a_deadline_above_that_is_past_refuses_it() -> None:
 WAITS = {
     "its parent is missing": (CHILD, above(missing=MISSING), "Delegation p"),
     "its parent's parent is": (CHILD, above(parent(), missing=Ref(NAMESPACE, "g")), "Delegation g"),
-    "its session is": (delegation("c").under("chat", "AgentSession"), above(), "AgentSession chat"),
+    "its session is": (BELOW_CHAT, above(missing=CHAT), "AgentSession chat"),
 }
 
 
@@ -159,12 +180,21 @@ GOES_ON = {
     "protected below a cancelled one": above(cancelled().not_cascading(), cancelled("g")),
     "an unfinished one is between": above(parent(), cancelled("g")),
     "a missing one above an unfinished": above(parent(), missing=MISSING),
+    "a session": within(),
+    "what its session was opened for is unfinished": within(parent()),
+    "what its session was opened for is done": within(completed()),
 }
 CUT_OFF = {
     "parent cancelled": (above(cancelled()), Reason.PARENT_CANCELLED),
     "parent failed": (above(failed()), Reason.PARENT_FAILED),
     "done, and above that cancelled": (above(completed(), cancelled("g")), Reason.PARENT_CANCELLED),
     "parent deleted": (above(missing=MISSING), Reason.PARENT_DELETED),
+    "its session deleted": (above(missing=CHAT), Reason.PARENT_DELETED),
+    "what its session was opened for cancelled": (within(cancelled()), Reason.PARENT_CANCELLED),
+    "what its session was opened for done, above that failed": (
+        within(completed(), failed("g")),
+        Reason.PARENT_FAILED,
+    ),
     "done, and above that deleted": (above(completed(), missing=MISSING), Reason.PARENT_DELETED),
 }
 
@@ -190,6 +220,21 @@ def test_D9_a_child_that_was_never_taken_up_waits_for_its_parent_and_ends_with_i
     change = admitted(CHILD, above(cancelled()))
     assert isinstance(change, Change)
     assert change.reason is Reason.PARENT_CANCELLED
+
+
+def test_a_session_is_no_delegation_of_the_same_name() -> None:
+    """Among ancestors it has a name that no delegation can have."""
+    assert above_of(BELOW_CHAT.work) == CHAT != Ref(NAMESPACE, "chat")
+    assert session_of(CHAT) == Ref(NAMESPACE, "chat")
+    assert session_of(Ref(NAMESPACE, "chat")) is None
+    assert above_of(CHILD.work) == MISSING
+
+
+def test_a_deadline_is_no_later_than_that_above_the_session() -> None:
+    """A session has none itself."""
+    work = admitted(BELOW_CHAT, within(parent().due_in(50)))
+    assert isinstance(work, Work)
+    assert work.due == at(50)
 
 
 def test_kinship_is_kept_both_ways_and_forgotten() -> None:

@@ -173,8 +173,10 @@ def decide(work: Work, agent: AgentView, now: datetime) -> Change | None:
 
 
 def without_holder(work: Work, change: Change) -> Change:
-    """`change`; the end of an attempt that was given up before leaves nobody who has to be told, and to answer."""
-    if work.handed_back is None or change.target not in TERMINAL:
+    """`change`; the end of an attempt that was given up before, or that no session has taken yet, leaves nobody who has
+    to be told, and to answer. (Only the work of a Model agent names its session before that is so.)"""
+    untaken = work.holder is not None and work.phase not in (Phase.IN_PROGRESS, Phase.STUCK)
+    if (work.handed_back is None and not untaken) or change.target not in TERMINAL:
         return change
     return replace(change, fields={**change.fields, "sessionId": None, "gateway": None})
 

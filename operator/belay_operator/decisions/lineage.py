@@ -10,11 +10,12 @@ refused for good; whether an ancestor is finished makes no difference to that.
 | Cancelled, Failed                  | Cancelled, unless the parent's annotation keeps its end from cascading |
 | missing, and this was never taken up | waits: references come in any order                                  |
 | missing, and this was taken up     | Cancelled: the parent was deleted                                      |
+| an AgentSession that is there      | goes on, below the delegation that the session was opened for, if any  |
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from belay_api.names import Ref
 from belay_api.reasons import (
@@ -31,15 +32,19 @@ from belay_api.times import to_wire
 from belay_api.timing import Times
 from belay_api.transitions import LIVE, Phase
 from belay_operator.decisions.view import Change
+from belay_operator.observe.kinship import above, session_key, session_of
+from belay_operator.observe.mailbox_records import SessionRecord
 from belay_operator.observe.records import Work
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 MOST_DEPTH = 16
 """Most delegations on the way from the first ancestor to the last descendant, both included."""
 
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A delegation above another."""
+    """A delegation above another; or an AgentSession, which is no delegation of a line and has no end of its own: it
+    counts as Completed, and its parent's end reaches what is below it."""
 
     ref: Ref
     agent: Ref
@@ -51,7 +56,17 @@ class Ancestor:
     @classmethod
     def of(cls, work: Work, times: Times) -> "Ancestor":
         """`work` as an ancestor; `times` are its agent's."""
-        return cls(work.ref, work.agent, work.phase, work.deadline(times), work.cascades, work.parent)
+        return cls(work.ref, work.agent, work.phase, work.deadline(times), work.cascades, above(work))
+
+    @classmethod
+    def session(cls, record: SessionRecord) -> "Ancestor":
+        """An AgentSession, in which its agent works."""
+        return cls(session_key(record.ref), record.agent, Phase.COMPLETED, _NEVER, True, record.parent)
+
+    @property
+    def is_session(self) -> bool:
+        """Whether it is an AgentSession."""
+        return session_of(self.ref) is not None
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ def cycle(born: Newborn) -> Change | None:
 
 def too_deep(born: Newborn) -> Change | None:
     """The tree would be deeper than MOST_DEPTH."""
-    if len(born.line.ancestors) < MOST_DEPTH:
+    if sum(not ancestor.is_session for ancestor in born.line.ancestors) < MOST_DEPTH:
         return None
     return Change(Phase.FAILED, Reason.LINEAGE_TOO_DEEP, lineage_too_deep(MOST_DEPTH))
 
@@ -126,15 +141,16 @@ def agent_is_above(born: Newborn) -> Change | None:
 
 def parent_not_there(born: Newborn) -> Change | None:
     """A missing ancestor is waited for, as a missing agent is."""
-    work, missing = born.work, born.line.missing
-    if work.parent_session:
-        message = parent_missing("AgentSession", work.parent_session, work.ref.namespace)
-    elif missing:
-        message = parent_missing("Delegation", missing.name, work.ref.namespace)
-    else:
+    if born.line.missing is None:
         return None
-    since = {} if work.queued else {"queuedTime": to_wire(born.now)}
-    return Change(Phase.PENDING, Reason.AGENT_NOT_FOUND, message, since)
+    since = {} if born.work.queued else {"queuedTime": to_wire(born.now)}
+    return Change(Phase.PENDING, Reason.AGENT_NOT_FOUND, _missing(born.line.missing), since)
+
+
+def _missing(parent: Ref) -> str:
+    session = session_of(parent)
+    kind, name = ("AgentSession", session.name) if session else ("Delegation", parent.name)
+    return parent_missing(kind, name, parent.namespace)
 
 
 def overdue_above(born: Newborn) -> Change | None:
@@ -165,7 +181,7 @@ def told_already(work: Work, change: Change) -> bool:
 
 def _ready(work: Work, line: Line) -> Work:
     """It waits for no ancestor: if that was its reason, another stands in its place from now on."""
-    missed = {parent_missing("Delegation", ancestor.ref.name, work.ref.namespace) for ancestor in line.ancestors}
+    missed = {_missing(ancestor.ref) for ancestor in line.ancestors}
     return replace(work, reason=None) if work.pending_message in missed else work
 
 

@@ -11,6 +11,8 @@ from belay_api.reasons import Reason
 from belay_api.timing import Times
 from belay_api.transitions import Phase
 
+PROVIDERS = frozenset({"anthropic", "echo"})
+"""Of models: the names that Belay knows (drain/llm/providers.py)."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -32,6 +34,8 @@ class AgentView:
     exists: bool
     times: Times
     runtime: Runtime = Runtime.CHANNEL
+    provider: str | None = None
+    """Of its model, for runtime Model."""
     max_active: int = 1
     suspended: bool = False
     on_agent_lost: OnAgentLost = OnAgentLost.CANCEL
@@ -45,8 +49,15 @@ class AgentView:
     """End of the last brake, or at the latest of this one: the same for sessions that nobody closed."""
 
     @property
+    def is_model(self) -> bool:
+        """Whether Belay drives it itself: no session of it attaches, and none can be lost (G7)."""
+        return self.runtime is Runtime.MODEL
+
+    @property
     def routable(self) -> bool:
-        """Whether any session is live (P2)."""
+        """Whether any session is live (P2), or Belay can drive it."""
+        if self.is_model:
+            return self.provider in PROVIDERS
         return any(s.live for s in self.sessions.values())
 
     @property

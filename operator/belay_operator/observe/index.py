@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_api.transitions import LIVE, Phase
-from belay_operator.observe.kinship import Kinship
+from belay_operator.observe.kinship import Kinship, above
 from belay_operator.observe.records import AgentRecord, Row, Work
 
 
@@ -57,10 +57,10 @@ class Index:
         self._forget_work(work.ref)
         if work.phase not in LIVE:
             self._gone["work"].bury(work.ref, work.version)
-            self.kinship.drop(work.ref, work.parent)
+            self.kinship.drop(work.ref, above(work))
         else:
-            if work.parent:
-                self.kinship.add_parent(work.ref, work.parent)
+            if parent := above(work):
+                self.kinship.add_parent(work.ref, parent)
             self.work[work.ref] = work
             self._by_agent[work.agent].setdefault(work.phase, {})[work.ref] = work
         return old
@@ -71,7 +71,7 @@ class Index:
         if old and version and older(version, old.version):
             return None
         self._gone["work"].bury(ref, version or (old.version if old else None))
-        self.kinship.drop(ref, old.parent if old else None)
+        self.kinship.drop(ref, above(old) if old else None)
         return self._forget_work(ref)
 
     def _forget_work(self, ref: Ref) -> Work | None:

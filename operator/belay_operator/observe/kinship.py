@@ -4,8 +4,28 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from belay_api.names import Ref
+from belay_operator.observe.records import Work
 
 _MOST_MISSED = 10_000
+_SESSION = "AgentSession "
+"""No delegation's name has a space."""
+
+
+def above(work: Work) -> Ref | None:
+    """What it is a part of: a delegation, or an AgentSession under a name that no delegation can have."""
+    if work.parent_session:
+        return session_key(Ref(work.ref.namespace, work.parent_session))
+    return work.parent
+
+
+def session_key(session: Ref) -> Ref:
+    """An AgentSession among delegations."""
+    return Ref(session.namespace, _SESSION + session.name)
+
+
+def session_of(key: Ref) -> Ref | None:
+    """The AgentSession of a key; None for a delegation."""
+    return Ref(key.namespace, key.name.removeprefix(_SESSION)) if key.name.startswith(_SESSION) else None
 
 
 class Kinship:

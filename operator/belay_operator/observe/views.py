@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from belay_api.agent import Runtime
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.names import Ref
 from belay_api.reasons import SubscriptionReason
@@ -44,8 +45,9 @@ class Gatherer:
     def _gather(self, agent: Ref) -> AgentView:
         record = self._index.agents.get(agent)
         times = self._index.times_of(agent)
-        sessions = self._sessions(agent)
-        offline = self._offline(agent, sessions)
+        attaches = record is None or record.runtime is not Runtime.MODEL
+        sessions = self._sessions(agent) if attaches else {}
+        offline = self._offline(agent, sessions) if attaches else None
         view = AgentView(
             ref=agent,
             exists=record is not None,
@@ -61,6 +63,7 @@ class Gatherer:
         return replace(
             view,
             runtime=record.runtime,
+            provider=record.provider,
             max_active=record.max_active,
             suspended=record.suspended,
             on_agent_lost=record.on_agent_lost,
