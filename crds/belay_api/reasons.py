@@ -77,6 +77,7 @@ class SessionReason(StrEnum):
     KEY_MISSING = "KeyMissing"
     KEEPS_FAILING = "KeepsFailing"
     NOT_OPEN = "NotOpen"
+    NOT_STORED = "NotStored"
     OVERLOADED = "Overloaded"
     PROVIDER_UNKNOWN = "ProviderUnknown"
     REJECTED = "Rejected"

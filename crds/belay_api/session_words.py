@@ -112,3 +112,13 @@ def config_map_missing(namespace: str, name: str, key: str) -> str:
 def mail_flows() -> str:
     """Nothing holds the mailbox up any more."""
     return "the model answers"
+
+
+def not_stored(said: str) -> str:
+    """There is an answer, and the API server doesn't take it."""
+    return f"the answer can't be stored: {said}"
+
+
+def unexpected(said: str) -> str:
+    """Something nobody foresaw; the operator's log has more."""
+    return f"asking the model failed unexpectedly, see the operator's log: {said}"

@@ -59,7 +59,7 @@ def verdict(
     `claim_age`: seconds since its claim moved, by the observer's clock; None: not seen yet. `blocked`: what else stands
     against a call, such as a refused key (L11) or the wait after a failed round (L10).
     """
-    if session is None:
+    if session is None or session.leaving:
         return NotYet()
     if session.phase is SessionPhase.AWAITING:
         return _held(session, claim_age) or Claimable(takeover=True, hindrance=hindrance(session, agent, blocked))

@@ -32,7 +32,9 @@ class Answering:
 
     async def answer(self, claim: Claim, blocks: Sequence[Block], slot: Slot, interrupt: Interrupt) -> Answer:
         """What the model says to `blocks`, after all it was told before. Raises LlmError, CutShort, KubeError."""
-        given = await self.configurations.read(claim.session.agent)
+        found = await self.configurations.find(claim.session.agent)
+        claim.rests_on = found.signature
+        given = found.configuration()
         prompt = await self._prompt(claim.session, given, blocks)
         async with self.providers.use(given.provider, given.base_url, given.api_key) as provider:
             return await self.asking.answer(provider, prompt, claim, slot, interrupt)

@@ -21,6 +21,7 @@ from belay_operator.drain.llm.base import ToolDefinition
 from belay_operator.drain.llm.providers import Providers
 from belay_operator.drain.pool import Pool
 from belay_operator.drain.running import Running
+from belay_operator.drain.setbacks import Setbacks
 from belay_operator.drain.settling import Settling
 from belay_operator.drain.starting import Starter
 from belay_operator.drain.store import Store
@@ -29,6 +30,7 @@ from belay_operator.drain.tools.delegate import Delegate
 from belay_operator.drain.tools.registry import Registry
 from belay_operator.drain.tools.reply import Reply
 from belay_operator.drain.waiting import Waiting
+from belay_operator.drain.writing import Writing
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.mailbox_records import SessionRecord
@@ -91,16 +93,17 @@ def assemble(around: Around, delegations: Delegations, at_once: int, keep: int =
         history=history,
         delegations=handover,
         calls=calls,
+        mailboxes=mailboxes,
         agent=seen.index.agents.get,
         recorder=around.recorder,
         metrics=around.metrics,
         clock=clock,
     )
     answering = Answering(configurations, providers, history, Asking(clock, around.metrics), tools)
-    parts = Parts(store, claims, mailboxes, answering, settling, clock)
+    parts = Parts(store, claims, mailboxes, answering, settling, Writing(store, claims, clock), clock)
     tending = Tending(store, mailboxes, clock, keep)
-    pool = Pool(at_once)
-    drainer = Drainer(seen, parts, handover, calls, tending, configurations, pool, clock, around.metrics)
+    setbacks, pool = Setbacks(configurations, seen.index.agents.get, clock), Pool(at_once)
+    drainer = Drainer(seen, parts, handover, calls, tending, setbacks, pool, around.recorder, clock, around.metrics)
     return Drain(drainer, handover, registry, providers, running)
 
 

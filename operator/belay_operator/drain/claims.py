@@ -16,6 +16,7 @@ from belay_api.times import to_wire
 from belay_kube.client import Json
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, KubeError
+from belay_operator.drain.configuration import Signature
 from belay_operator.drain.store import Store
 from belay_operator.observe.mailbox_records import SessionRecord
 from belay_operator.observe.mailboxes import Mailboxes
@@ -42,6 +43,8 @@ class Claim:
         self.conditions: list[Json] = []
         """Its conditions, whole."""
         self.token = token
+        self.rests_on: Signature = ()
+        """What the configuration rested on with which the model was asked."""
         self.lost = asyncio.Event()
         self.is_settling = False
         """Whether the transaction was tried: from then on the session isn't given back as it was."""
@@ -122,6 +125,15 @@ class Claims:
         seen = self._mailboxes.sessions.get(claim.session.ref)
         if seen and seen.claim and seen.claim.token == claim.token:
             claim.session = seen
+
+    async def is_held(self, claim: Claim) -> bool:
+        """Whether a claim is ours still, by a live read. Raises KubeError."""
+        found = await self._store.session(claim.session.ref)
+        if not self._is_ours(claim, found):
+            claim.lost.set()
+        elif found:
+            self._mailboxes.put_session(claim.saw(found))
+        return not claim.lost.is_set()
 
     async def release(self, claim: Claim, status: Json) -> SessionRecord | None:
         """Give a session back as `status` says; None when the claim is lost. Raises KubeError."""

@@ -43,76 +43,102 @@ class Configuration:
     timeout: float = DEFAULT_TIMEOUT_SECONDS
 
 
-class Configurations:
-    """Reads them."""
+@dataclass(frozen=True)
+class Named:
+    """An object that an Agent names: as it was read, or None when it isn't there, or nobody granted its reading."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    obj: Json | None = field(default=None, repr=False)
+    forbidden: bool = False
 
-    async def read(self, agent: Ref) -> Configuration:
-        """What calls of `agent` are made with now. Raises NotConfigured, Unauthenticated, KubeError."""
-        found = await self._store.agent(agent)
-        model = _model(found)
-        if found is None or model is None:
-            raise NotConfigured(f"agent {agent} isn't there, or has no model", SessionReason.AGENT_MISSING)
+    @property
+    def version(self) -> str:
+        """What of it may become another."""
+        if self.forbidden:
+            return "forbidden"
+        return str(self.obj["metadata"]["resourceVersion"]) if self.obj else "missing"
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that the configuration of an agent rests on, as it was read; `secret`, `system`: None where none is named."""
+
+    agent: Ref
+    obj: Json | None
+    model: Model | None
+    secret: Named | None = None
+    system: Named | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """Another one for each other configuration."""
+        meta = self.obj["metadata"] if self.obj else {}
+        named = (part.version if part else "" for part in (self.secret, self.system))
+        return (f"{meta.get('uid')}/{meta.get('generation')}", *named)
+
+    def configuration(self) -> Configuration:
+        """What calls are made with. Raises NotConfigured, Unauthenticated."""
+        model = self.model
+        if model is None:
+            raise NotConfigured(f"agent {self.agent} isn't there, or has no model", SessionReason.AGENT_MISSING)
         if model.provider not in KNOWN:
             raise NotConfigured(provider_unknown(model.provider, KNOWN), SessionReason.PROVIDER_UNKNOWN)
         return Configuration(
             provider=model.provider,
             model=model.name,
             base_url=model.base_url,
-            api_key=await self._key(agent.namespace, model),
-            system=await self._system(agent.namespace, model),
+            api_key=self._key(model),
+            system=self._system(model),
             max_tokens=model.max_tokens or DEFAULT_MAX_TOKENS,
             context_tokens=model.context_tokens or DEFAULT_CONTEXT_TOKENS,
             timeout=float(model.timeout_seconds or DEFAULT_TIMEOUT_SECONDS),
         )
 
-    async def signature(self, agent: Ref) -> Signature:
-        """What the configuration of `agent` rests on. Raises KubeError."""
-        found = await self._store.agent(agent)
-        model = _model(found)
-        if found is None or model is None:
-            return ("no agent",)
-        secret = model.api_key_secret_ref
-        parts = [f"{found['metadata']['uid']}/{found['metadata'].get('generation')}"]
-        parts.append(await self._version(self._store.secret, agent.namespace, secret.name) if secret else "")
-        system = model.system_from
-        parts.append(await self._version(self._store.config_map, agent.namespace, system.name) if system else "")
-        return tuple(parts)
-
-    async def _version(self, read: Read, namespace: str, name: str) -> str:
-        try:
-            found = await read(Ref(namespace, name))
-        except Forbidden:
-            return "forbidden"
-        return str(found["metadata"]["resourceVersion"]) if found else "missing"
-
-    async def _key(self, namespace: str, model: Model) -> str | None:
-        ref = model.api_key_secret_ref
-        if ref is None:
+    def _key(self, model: Model) -> str | None:
+        ref, namespace = model.api_key_secret_ref, self.agent.namespace
+        if ref is None or self.secret is None:
             return None
+        if self.secret.forbidden:
+            raise Unauthenticated(key_not_granted(namespace, ref.name), SessionReason.KEY_MISSING)
         try:
-            secret = await self._store.secret(Ref(namespace, ref.name))
-        except Forbidden as error:
-            raise Unauthenticated(key_not_granted(namespace, ref.name), SessionReason.KEY_MISSING) from error
-        try:
-            return base64.b64decode(((secret or {}).get("data") or {})[ref.key], validate=True).decode().strip()
+            data = (self.secret.obj or {}).get("data") or {}
+            return base64.b64decode(data[ref.key], validate=True).decode().strip()
         except (KeyError, binascii.Error, UnicodeDecodeError) as error:
             raise Unauthenticated(key_missing(namespace, ref.name, ref.key), SessionReason.KEY_MISSING) from error
 
-    async def _system(self, namespace: str, model: Model) -> str | None:
+    def _system(self, model: Model) -> str | None:
         ref = model.system_from
-        if ref is None:
+        if ref is None or self.system is None:
             return model.system
-        try:
-            found = await self._store.config_map(Ref(namespace, ref.name))
-        except Forbidden:
-            found = None
-        text = ((found or {}).get("data") or {}).get(ref.key)
+        text = ((self.system.obj or {}).get("data") or {}).get(ref.key)
         if not isinstance(text, str):
-            raise NotConfigured(config_map_missing(namespace, ref.name, ref.key), SessionReason.SYSTEM_MISSING)
+            missing = config_map_missing(self.agent.namespace, ref.name, ref.key)
+            raise NotConfigured(missing, SessionReason.SYSTEM_MISSING)
         return text
+
+
+class Configurations:
+    """Reads them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, agent: Ref) -> Found:
+        """What calls of `agent` are made with now. Raises KubeError."""
+        obj = await self._store.agent(agent)
+        model = _model(obj)
+        if model is None:
+            return Found(agent, obj, None)
+        key, prompt = model.api_key_secret_ref, model.system_from
+        secret = await _named(self._store.secret, agent.namespace, key.name) if key else None
+        system = await _named(self._store.config_map, agent.namespace, prompt.name) if prompt else None
+        return Found(agent, obj, model, secret, system)
+
+
+async def _named(read: Read, namespace: str, name: str) -> Named:
+    try:
+        return Named(await read(Ref(namespace, name)))
+    except Forbidden:
+        return Named(forbidden=True)
 
 
 def _model(agent: Json | None) -> Model | None:

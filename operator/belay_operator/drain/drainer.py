@@ -8,25 +8,27 @@ help is needed to go on (L13).
 import asyncio
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from belay_api.agentsession import SessionPhase
+from belay_api.conditions import ConditionType
 from belay_api.names import Ref
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
+from belay_kube.events import About
 from belay_operator.decisions import claiming, rounds
 from belay_operator.decisions.calls import strays
-from belay_operator.decisions.claiming import Claimable, NotYet
+from belay_operator.decisions.claiming import Claimable
 from belay_operator.decisions.interrupts import interrupt_wanted, is_asked_for
-from belay_operator.drain.configuration import Configurations, Signature
 from belay_operator.drain.halfstep import HalfStep, Parts, RoundFailed
-from belay_operator.drain.llm.base import Unready
+from belay_operator.drain.llm.base import Unauthenticated, Unready
 from belay_operator.drain.pool import Pool
+from belay_operator.drain.setbacks import Setbacks
 from belay_operator.drain.tending import Tending
+from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.records import AgentRecord
@@ -34,11 +36,6 @@ from belay_operator.queues import after
 from belay_operator.seen import Key, KeyKind, Seen
 
 log = structlog.get_logger(__name__)
-
-_UNREADY_SECONDS = 60.0
-"""Between two looks at whether a key or a configuration that was refused has changed (L11)."""
-_RETRY_SECONDS = 2.0
-_RETRY_MOST_SECONDS = 300.0
 
 
 class Delegations(Protocol):
@@ -65,13 +62,8 @@ class ToolCalls(Protocol):
     async def stray(self, message: MessageRecord) -> bool:
         """Park a tool response that answers no open call (L15). Raises KubeError."""
 
-
-@dataclass
-class _Refused:
-    """A configuration that was refused, and when it was last looked at."""
-
-    signature: Signature
-    looked: float
+    def gone(self, session: Ref) -> None:
+        """A session was deleted: end what runs for it."""
 
 
 class Drainer:
@@ -84,8 +76,9 @@ class Drainer:
         delegations: Delegations,
         calls: ToolCalls,
         tending: Tending,
-        configurations: Configurations,
+        setbacks: Setbacks,
         pool: Pool,
+        recorder: Recorder,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -94,20 +87,21 @@ class Drainer:
         self._delegations = delegations
         self._calls = calls
         self._tending = tending
-        self._configurations = configurations
+        self._setbacks = setbacks
         self._pool = pool
+        self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
-        self._running: dict[Ref, tuple[HalfStep, asyncio.Task[None]]] = {}
-        self._paused: dict[Ref, float] = {}
-        self._failures: dict[Ref, int] = {}
-        self._refused: dict[Ref, _Refused] = {}
+        self._running: dict[Ref, tuple[HalfStep, asyncio.Task[None], str]] = {}
+        """Half-steps, their tasks, and the uids of their sessions."""
 
     async def judge(self, ref: Ref) -> None:
         """Look at one session and begin what there is to do. Raises KubeError."""
         session = self._seen.mailboxes.sessions.get(ref)
+        self._let_go(ref, session)
         if session is None:
-            self._forget(ref)
+            self._setbacks.forget(ref)
+            self._calls.gone(ref)
             self._remind(ref, await self._tending.expire(ref))
             return
         lost = await self._delegations.lost(session)
@@ -121,6 +115,13 @@ class Drainer:
             dues.append(await self._decide(session, lost))
         self._remind(ref, *dues)
 
+    def _let_go(self, ref: Ref, session: SessionRecord | None) -> None:
+        """What is asked for a session that was deleted is asked for nobody."""
+        if ref in self._running:
+            half, _, uid = self._running[ref]
+            if session is None or session.uid != uid:
+                half.let_go()
+
     async def _tend(self, session: SessionRecord) -> datetime | None:
         if session.phase is SessionPhase.AWAITING:
             return None
@@ -131,8 +132,12 @@ class Drainer:
 
     async def _decide(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
         """Begin a half-step, or say why not; when to look again."""
-        if session.phase is not SessionPhase.AWAITING and interrupt_wanted(session, lost.__contains__):
-            if session.open_calls or self._abandoned(session, lost):
+        left = self._setbacks.held(session.ref)
+        if left:
+            return after(self._clock.now(), left)
+        rests, dead = session.phase is not SessionPhase.AWAITING, self._abandoned(session, lost)
+        if rests and not session.leaving and interrupt_wanted(session, lost.__contains__):
+            if session.open_calls or dead:
                 self._start(session, lost, interrupt=True)
             else:
                 await self._tending.note_interrupt(session)
@@ -141,7 +146,12 @@ class Drainer:
         if isinstance(verdict, Claimable):
             self._start(session, lost, may_ask=verdict.hindrance is None)
             return None
-        if session.phase is not SessionPhase.AWAITING and session.ref not in self._refused:
+        if dead and rests and not session.leaving and not session.open_calls:
+            # Nobody needs to be asked for that.
+            self._start(session, lost, may_ask=False)
+            return None
+        self._setbacks.agreed(session.ref)
+        if rests and not self._setbacks.is_refused(session.ref):
             await self._tending.tell(session, verdict)
         return None if verdict.until is None else after(self._clock.now(), verdict.until)
 
@@ -153,7 +163,7 @@ class Drainer:
             name = message.delegation
             return name is None or name in lost or self._delegations.is_taken(session, name)
 
-        blocked = self._pause(session.ref) or await self._unready(session)
+        blocked = await self._setbacks.hindrance(session)
         return claiming.verdict(session, mail, agent, self._claim_age(session), blocked, pickable)
 
     def _claim_age(self, session: SessionRecord) -> float | None:
@@ -177,28 +187,32 @@ class Drainer:
         if interrupt:
             half.interrupt.ask()
         task = asyncio.get_running_loop().create_task(self._drain(session, half), name=f"half-step of {session.ref}")
-        self._running[session.ref] = half, task
+        self._running[session.ref] = half, task, session.uid
 
     async def _drain(self, session: SessionRecord, half: HalfStep) -> None:
-        ref = session.ref
+        ref, slot = session.ref, self._pool.slot()
         try:
-            async with self._pool.slot() as slot:
-                if self._seen.mailboxes.sessions.get(ref) is not session:
-                    return
-                went = await half.run(session, slot)
-            self._went(ref, went=went)
+            if not half.interrupt.asked:
+                await slot.take()
+            if self._seen.mailboxes.sessions.get(ref) is not session:
+                return
+            if await half.run(session, slot):
+                self._setbacks.went_well(ref)
+            else:
+                self._setbacks.was_idle(ref)
         except RoundFailed as failed:
-            await self._round_failed(session, failed)
+            self._round_failed(session, failed)
         except Exception as error:  # noqa: BLE001 - S7: one session must not end the others
-            self._again(ref, error)
+            self._failed(ref, error)
         finally:
+            slot.leave()
             del self._running[ref]
             self._seen.look_at_sessions([ref])
 
     async def _look_after(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
         """L17: the round under way is cut short when somebody asks for it, or nobody waits for the answer; else those
         who wait are kept alive, and are told how far it is."""
-        half, _ = self._running[session.ref]
+        half, *_ = self._running[session.ref]
         if is_asked_for(session) or (half.concern and half.concern <= lost):
             half.learn(lost)
             half.interrupt.ask()
@@ -207,69 +221,33 @@ class Drainer:
 
     async def stop(self) -> None:
         """End all half-steps; what they hold is given back."""
-        tasks = [task for _, task in self._running.values()]
+        tasks = [task for _, task, _ in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- what went wrong ---
 
-    def _went(self, ref: Ref, *, went: bool) -> None:
-        self._failures.pop(ref, None)
-        self._refused.pop(ref, None)
-        if went:
-            self._paused.pop(ref, None)
-        else:
-            # What was seen is out of date, or somebody else is at it: not again before it can be known better.
-            self._paused[ref] = self._clock.monotonic() + 1.0
-
-    async def _round_failed(self, session: SessionRecord, failed: RoundFailed) -> None:
+    def _round_failed(self, session: SessionRecord, failed: RoundFailed) -> None:
         """L10, L11: raised, so logged and counted; tried again with a backoff, or when the configuration changes."""
-        ref, error, back = session.ref, failed.error, failed.back
+        ref, error = session.ref, failed.error
+        self._setbacks.went_well(ref)
         self._metrics.errors.labels(str(KeyKind.SESSION)).inc()
-        log.warning("no answer", session=str(ref), reason=error.reason, rounds=back.failed_rounds, error=error.message)
+        log.warning("no answer", session=str(ref), reason=error.reason, rounds=failed.rounds, error=error.message)
+        if isinstance(error, Unauthenticated):
+            about = About("AgentSession", ref, session.uid)
+            self._recorder.say(about, ConditionType.AUTHENTICATION_REQUIRED, error.message, warning=True)
         if isinstance(error, Unready):
-            await self._refuse(session)
-            return
-        jitter = random.random()  # noqa: S311
-        self._paused[ref] = self._clock.monotonic() + rounds.pause_after(back.failed_rounds, jitter)
-
-    async def _refuse(self, session: SessionRecord) -> None:
-        try:
-            signature = await self._configurations.signature(session.agent)
-        except KubeError as error:
-            self._again(session.ref, error)
+            self._setbacks.refused(session, failed.rested_on)
         else:
-            self._refused[session.ref] = _Refused(signature, self._clock.monotonic())
+            pause = rounds.pause_after(failed.rounds, random.random())  # noqa: S311
+            self._setbacks.round_failed(ref, pause)
 
-    def _again(self, ref: Ref, error: Exception) -> None:
-        failures = self._failures[ref] = self._failures.get(ref, 0) + 1
-        delay = min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2 ** min(failures - 1, 10))
-        self._paused[ref] = self._clock.monotonic() + delay
+    def _failed(self, ref: Ref, error: Exception) -> None:
+        self._setbacks.failed(ref, error)
         self._metrics.errors.labels(str(KeyKind.SESSION)).inc()
         trace = None if isinstance(error, KubeError) else error
         log.warning("half-step failed, will try again", session=str(ref), error=str(error), exc_info=trace)
-
-    def _pause(self, ref: Ref) -> NotYet | None:
-        left = self._paused.get(ref, 0.0) - self._clock.monotonic()
-        if left > 0:
-            return NotYet(until=left)
-        self._paused.pop(ref, None)
-        return None
-
-    async def _unready(self, session: SessionRecord) -> NotYet | None:
-        """L11: not before key or configuration are others than those that were refused."""
-        refused = self._refused.get(session.ref)
-        if refused is None:
-            return None
-        left = refused.looked + _UNREADY_SECONDS - self._clock.monotonic()
-        if left > 0:
-            return NotYet(until=left)
-        refused.looked = self._clock.monotonic()
-        if await self._configurations.signature(session.agent) == refused.signature:
-            return NotYet(until=_UNREADY_SECONDS)
-        del self._refused[session.ref]
-        return None
 
     # --- helpers ---
 
@@ -279,7 +257,3 @@ class Drainer:
             self._seen.timers.drop(key)
         else:
             self._seen.timers.set(key, due)
-
-    def _forget(self, ref: Ref) -> None:
-        for held in (self._paused, self._failures, self._refused):
-            held.pop(ref, None)

@@ -26,7 +26,8 @@ from belay_operator.drain.history import History
 from belay_operator.drain.store import Store
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
-from belay_operator.observe.mailbox_records import OpenCall, SessionRecord
+from belay_operator.observe.mailbox_records import MessageRecord, OpenCall, SessionRecord
+from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.observe.records import AgentRecord
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class Settling:
     history: History
     delegations: Delegations
     calls: ToolCalls
+    mailboxes: Mailboxes
     agent: Callable[[Ref], AgentRecord | None]
     recorder: Recorder
     metrics: Metrics
@@ -91,9 +93,18 @@ class Settling:
             ref = Ref(session.ref.namespace, message["name"])
             if returned is None:
                 await self.store.delete_message(ref, message["uid"])
+                self._read(ref, message["uid"])
             else:
                 why = turn.get("message") or ""
-                await self.store.return_message(ref, message["uid"], returned, turn.get("reason") or "", why)
+                written = await self.store.return_message(ref, message["uid"], returned, turn.get("reason") or "", why)
+                if written:
+                    self.mailboxes.put_message(MessageRecord.read(written))
+
+    def _read(self, ref: Ref, uid: str) -> None:
+        """The watch tells of it later: until then the session would be claimed for it again."""
+        held = self.mailboxes.messages.get(ref)
+        if held and held.uid == uid:
+            self.mailboxes.drop_message(ref)
 
     async def _next_calls(self, session: SessionRecord, turn: Turn) -> list[OpenCall]:
         blocks = tool_calls(turn)
@@ -107,10 +118,14 @@ class Settling:
         return calls
 
     def _conditions(self, claim: Claim, turn: Turn) -> Json:
-        """An answer proves that mail flows and that the key is accepted: what said otherwise is taken back."""
+        """An answer proves that mail flows and that the key is accepted: what said otherwise is taken back. A message
+        that came back since the key isn't accepted says that (L11)."""
+        conditions, now = claim.conditions, self.clock.now()
+        if turn["outcome"] == TurnOutcome.BOUNCED and turn.get("reason") in _KEY_REFUSED:
+            kind, why = ConditionType.AUTHENTICATION_REQUIRED, turn.get("message") or ""
+            return {"conditions": set_condition(conditions, kind, True, turn["reason"], why, now)}
         if turn["outcome"] != TurnOutcome.ANSWERED:
             return {}
-        conditions, now = claim.conditions, self.clock.now()
         for kind, reason in _PROVEN.items():
             if condition_is_true(conditions, kind):
                 conditions = set_condition(conditions, kind, False, str(reason), mail_flows(), now)
@@ -139,6 +154,7 @@ class Settling:
             self.metrics.model_tokens.labels(*agent, kind).inc(tokens)
 
 
+_KEY_REFUSED = frozenset({SessionReason.AUTHENTICATION_FAILED, SessionReason.KEY_MISSING})
 _PROVEN = {
     ConditionType.BLOCKED: SessionReason.FLOWING,
     ConditionType.AUTHENTICATION_REQUIRED: SessionReason.AUTHENTICATED,

@@ -103,12 +103,12 @@ class Store:
         except (NotFound, Conflict):
             log.debug("message was gone before it could be deleted", message=str(ref))
 
-    async def return_message(self, ref: Ref, uid: str, phase: MessagePhase, reason: str, why: str) -> bool:
-        """Say that a message was Bounced or Parked; once said it stays so, and one that is gone is fine. Whether that
-        was said just now."""
+    async def return_message(self, ref: Ref, uid: str, phase: MessagePhase, reason: str, why: str) -> Json | None:
+        """Say that a message was Bounced or Parked; once said it stays so, and one that is gone is fine. The message,
+        if that was said just now."""
         found = await self._get(MESSAGES, ref)
         if found is None or found["metadata"]["uid"] != uid or (found.get("status") or {}).get("phase") == phase:
-            return False
+            return None
         status = {
             "phase": str(phase),
             "reason": reason,
@@ -116,11 +116,10 @@ class Store:
             "completionTime": to_wire(self._clock.now()),
         }
         try:
-            await self._kube.patch_status(MESSAGES, found, status)
+            return await self._kube.patch_status(MESSAGES, found, status)
         except NotFound:
             log.debug("message was gone before it could be returned", message=str(ref))
-            return False
-        return True
+            return None
 
     # --- turns ---
 

@@ -128,6 +128,9 @@ class SessionRecord:
     conditions_kept: tuple[KeptCondition, ...]
     last_error: str | None
     """Why the last round came to nothing, in a word."""
+    has_status: bool = True
+    leaving: bool = False
+    """Whether it is being deleted."""
 
     @classmethod
     def read(cls, obj: Json) -> "SessionRecord":
@@ -155,6 +158,8 @@ class SessionRecord:
             created=_time(meta["creationTimestamp"]),
             conditions_kept=tuple(KeptCondition.read(condition) for condition in status.get("conditions") or ()),
             last_error=(status.get("lastError") or {}).get("reason"),
+            has_status="phase" in status,
+            leaving="deletionTimestamp" in meta,
         )
 
     @property
@@ -189,6 +194,10 @@ class MessageRecord:
     created: datetime
     owned: bool
     """Whether it goes when its session is deleted."""
+    completed: datetime | None = None
+    """When it was Bounced or Parked."""
+    leaving: bool = False
+    """Whether it is being deleted: it was read, or nobody is to read it."""
 
     @classmethod
     def read(cls, obj: Json) -> "MessageRecord":
@@ -210,6 +219,8 @@ class MessageRecord:
             size=len(spec["content"].encode(errors="replace")),
             created=_time(meta["creationTimestamp"]),
             owned=bool(meta.get("ownerReferences")),
+            completed=from_wire(status.get("completionTime")),
+            leaving="deletionTimestamp" in meta,
         )
 
     def in_place_of(self, old: "MessageRecord") -> "MessageRecord":
@@ -219,7 +230,7 @@ class MessageRecord:
     @property
     def pending(self) -> bool:
         """Whether it waits to be read."""
-        return self.phase is MessagePhase.PENDING
+        return self.phase is MessagePhase.PENDING and not self.leaving
 
     @property
     def active(self) -> bool:
