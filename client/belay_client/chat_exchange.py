@@ -62,10 +62,10 @@ async def exchange(
 ) -> Verdict:
     """Send `text` and follow it to its end, at most `timeout` seconds. Raises KubeError when it may not."""
     async with _hearing(kube, session, clock) as heard:
-        keys = _Keys()
+        keys, before = _Keys(), _take_turns(heard)
         with keys.listening():
-            message = await chat_mail.send(kube, session, text)
-            return await _Follower(kube, session, message, screen, on_turn).run(heard, keys, timeout, clock)
+            story = Story(session, await chat_mail.send(kube, session, text), before)
+            return await _Follower(kube, session, story, screen, on_turn).run(heard, keys, timeout, clock)
 
 
 @asynccontextmanager
@@ -88,6 +88,15 @@ async def _hearing(kube: Kube, session: Json, clock: Clock) -> AsyncIterator[asy
         yield heard
     finally:
         await _end(*running)
+
+
+def _take_turns(heard: asyncio.Queue[Heard]) -> int:
+    """Take out the turns that were there before anything was said; returns the number of the last, 0 without any."""
+    events = [heard.get_nowait() for _ in range(heard.qsize())]
+    for event in events:
+        if event.collection is not TURNS:
+            heard.put_nowait(event)
+    return max((e.obj["spec"]["sequence"] for e in events if e.collection is TURNS and not e.gone), default=0)
 
 
 class _Keys:
@@ -122,14 +131,13 @@ class _Follower:
     """Tells what it hears, until its message has come to an end."""
 
     def __init__(
-        self, kube: Kube, session: Json, message: Json, screen: Screen, on_turn: Callable[[Json], None]
+        self, kube: Kube, session: Json, story: Story, screen: Screen, on_turn: Callable[[Json], None]
     ) -> None:
         self._kube = kube
         self._session = session
-        self._message = message
         self._screen = screen
         self._on_turn = on_turn
-        self._story = Story(session, message)
+        self._story = story
 
     async def run(self, heard: asyncio.Queue[Heard], keys: _Keys, timeout: float | None, clock: Clock) -> Verdict:
         """Until it has ended, or is waited for no more. Raises KubeError."""
@@ -159,7 +167,7 @@ class _Follower:
             self._hear_turn(event.obj)
         elif not event.gone:
             self._say(self._story.message(event.obj))
-        elif event.obj["metadata"]["name"] == self._message["metadata"]["name"]:
+        elif event.obj["metadata"]["name"] == self._story.sent["metadata"]["name"]:
             return await self._message_went()
         return None
 
@@ -200,7 +208,7 @@ class _Follower:
                 await chat_mail.interrupt(self._kube, self._session)
                 self._say([Line(Tone.WAITS, f"interrupting; {_LEAVES}")])
             elif not self._story.is_read:
-                await chat_mail.take_back(self._kube, self._message)
+                await chat_mail.take_back(self._kube, self._story.sent)
         except KubeError as error:
             self._say([Line(Tone.TROUBLE, f"can't be interrupted: {explain(error)}; {_LEAVES}")])
 

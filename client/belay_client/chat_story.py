@@ -69,17 +69,17 @@ class Verdict:
 
 
 class Story:
-    """One message, from the state of the session in which it was sent."""
+    """One message, from the state of the session in which it was sent, after turn number `before`."""
 
-    def __init__(self, session: Json, message: Json) -> None:
+    def __init__(self, session: Json, message: Json, before: int) -> None:
         self._namespace = session["metadata"]["namespace"]
         self._agent = session["spec"]["agentRef"]["name"]
+        self.sent = message
         self._message = message["metadata"]["uid"]
-        status = session.get("status") or {}
-        self._before = status.get("turns") or 0
+        self._before = before
         self._turns: dict[int, Json] = {}
         self._tools: dict[str, str] = {}
-        self._told: set[tuple[str, ...]] = {_error_key(status)}
+        self._told: set[tuple[str, ...]] = {_error_key(session.get("status") or {})}
         self.now = Now("waits in the mailbox")
 
     def is_new(self, turn: Json) -> bool:

@@ -287,10 +287,10 @@ async def test_L8_a_line_each_in_one_session(admin_kube: Kube, namespace: str, r
 
 
 async def test_a_conversation_goes_on(admin_kube: Kube, namespace: str, run: Run, drain: PlayedDrain) -> None:
-    """--session: old turns, and old trouble, are not told again; no session is made."""
+    """--session: old turns, also one the session doesn't count yet, and old trouble are not told again; none is made."""
     before = beside(run("m", "one"))
     first = await drain.message()
-    await drain.answers(first, 1, "ONE")
+    await drain.turn(first, 1, settles=(first,), assistant=[text("ONE")])
     assert (await before).code == 0
     await drain.stands(first, lastError={"reason": "R", "message": "long ago", "time": AT})
     name = first["spec"]["sessionRef"]["name"]

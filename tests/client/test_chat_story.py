@@ -20,8 +20,8 @@ RESPONSE = {"uid": "r", "name": "r1", "type": "ToolResponse"}
 def story(turns: int = 0) -> Story:
     """The story of message `mine`."""
     meta = {"name": "s", "namespace": "ns", "uid": "s-uid"}
-    session = {"metadata": meta, "spec": {"agentRef": {"name": "m"}}, "status": {"turns": turns}}
-    return Story(session, {"metadata": {"name": "m1", "uid": "mine"}, "spec": {}})
+    session = {"metadata": meta, "spec": {"agentRef": {"name": "m"}}}
+    return Story(session, {"metadata": {"name": "m1", "uid": "mine"}, "spec": {}}, turns)
 
 
 def turn(number: int, outcome: str = "Answered", consumed: tuple[Json, ...] = (), **spec: Any) -> Json:
