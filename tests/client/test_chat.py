@@ -287,7 +287,7 @@ async def test_L8_a_line_each_in_one_session(admin_kube: Kube, namespace: str, r
 
 
 async def test_a_conversation_goes_on(admin_kube: Kube, namespace: str, run: Run, drain: PlayedDrain) -> None:
-    """--session: old turns, also one the session doesn't count yet, and old trouble are not told again; none is made."""
+    """--session: neither old turns, even one that the session does not count yet, nor old trouble are told again."""
     before = beside(run("m", "one"))
     first = await drain.message()
     await drain.turn(first, 1, settles=(first,), assistant=[text("ONE")])
