@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from belay_api.delegation import MAX_TEXT_BYTES
 from belay_api.meta import ANNOTATION_TOOL_USE, LABEL_SESSION
 from belay_api.names import Ref
 from belay_api.pendingmessage import MAX_CONTENT_BYTES
 from belay_kube.client import AGENTS, DELEGATIONS, MESSAGES, PERMISSION_REQUESTS, SESSIONS, Collection, Json, Kube
-from belay_kube.errors import Unreachable
+from belay_kube.errors import Forbidden, Unreachable
 from belay_operator.decisions.calls import Runs, Traits
 from belay_operator.decisions.outcomes import Response, failure
 from belay_operator.drain.tools.registry import Call, Registry
@@ -22,6 +21,7 @@ from .tools_site import BEFORE, ME, Played, Site, quick, raw, use
 DELEGATE: Json = {"name": "delegate", "agents": ["helper", "other"]}
 ASK: Json = {"name": "delegate", "agents": ["helper"], "permission": "Ask"}
 CHORE = use("delegate", agent="helper", prompt="help me")
+QUOTAS = Collection("api/v1", "resourcequotas")
 ONCE = Traits(Runs.IN_PROCESS, idempotent=False)
 
 
@@ -189,15 +189,30 @@ async def test_D8_without_a_delegation_the_session_is_the_parent(site: Site) -> 
 
 
 async def test_L14_a_refused_delegation_is_answered_in_the_servers_words(site: Site) -> None:
-    """A quota, the contract: what the API server says is what the model reads."""
+    """By the contract, by a quota: what the API server says is what the model reads."""
     await opened(site, DELEGATE)
-    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/delegations.belay.dev": "0"}}}
-    await site.admin.create(Collection("api/v1", "resourcequotas"), site.namespace, quota)
-    await site.answers(use("delegate", agent="helper", prompt="é" * (MAX_TEXT_BYTES // 2 + 1)))
-    content, success = await site.response() or ("", True)
-    assert not success
-    assert content.startswith("the delegation to helper was refused: ")
-    assert "more than 64 KiB of UTF-8" in content
+    hard = {"count/delegations.belay.dev": "0"}
+    await site.admin.create(QUOTAS, site.namespace, {"metadata": {"name": "few"}, "spec": {"hard": hard}})
+
+    async def in_force() -> bool:
+        # What the controller that counts would write once it has looked for new types, which it does every 30 s.
+        counted = {"status": {"hard": hard, "used": hard}}
+        await site.admin.patch(QUOTAS, site.namespace, "few", counted, subresource="status")
+        try:
+            await site._make(
+                DELEGATIONS, "Delegation", "probe", {"agentRef": {"name": "helper"}, "task": {"prompt": "do it"}}
+            )
+        except Forbidden:
+            return True
+        await site.admin.delete(DELEGATIONS, site.namespace, "probe")
+        return False
+
+    await eventually(in_force)
+    await site.answers(CHORE, use("delegate", "nul", agent="helper", prompt="a\0"))
+    for call, words in (("c", "exceeded quota: few"), ("nul", "contains a NUL character")):
+        content, success = await site.response(call) or ("", True)
+        assert content.startswith("the delegation to helper was refused: ")
+        assert (words in content, success) == (True, False)
 
 
 ENDS: dict[str, tuple[str, Json, str, bool]] = {
@@ -205,7 +220,7 @@ ENDS: dict[str, tuple[str, Json, str, bool]] = {
     "data and address": (
         "Completed",
         {"result": {"data": {"n": 1}, "uri": "s3://x"}},
-        '{"n": 1}\nThe result is at s3://x',
+        '{{"n": 1}}\nThe result is at s3://x',
         True,
     ),
     "Failed": (
@@ -507,11 +522,11 @@ async def test_D8_reply_completes_what_the_session_works_on(site: Site) -> None:
 NO_REPLIES: dict[str, tuple[Json, str]] = {
     "nothing": (use("reply"), "the arguments of reply were refused: give text, data or uri"),
     "empty": (use("reply", text=""), "the arguments of reply were refused: give text, data or uri"),
-    "long": (use("reply", text="é" * 32_769), "the arguments of reply were refused: the reply is 65538 bytes"),
-    "long data": (
-        use("reply", data={"x": "y" * 65_536}),
-        "the arguments of reply were refused: the reply is 65544 bytes",
+    "longer than its arguments": (
+        raw("reply", f'{{"data": {{"x": [{",".join(["1e9"] * 10_000)}]}}}}'),
+        "the arguments of reply were refused: the reply is 130007 bytes, at most 65536 are taken",
     ),
+    "no number": (raw("reply", '{"data": {"x": 1e999}}'), "the arguments of reply were refused: data: Value error"),
 }
 
 

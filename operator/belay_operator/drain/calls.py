@@ -252,8 +252,10 @@ class Calls:
             return False
         why = not_open(message.tool_use_id or "")
         reason = SessionReason.NOT_OPEN
-        if not await self.store.return_message(message.ref, message.uid, MessagePhase.PARKED, reason, why):
+        parked = await self.store.return_message(message.ref, message.uid, MessagePhase.PARKED, reason, why)
+        if parked is None:
             return False
+        self.mailboxes.put_message(MessageRecord.read(parked))
         log.info("response parked", session=str(session.ref), message=message.ref.name, tool_use=message.tool_use_id)
         about = About("AgentSession", session.ref, session.uid)
         self.recorder.say(about, reason, f"{message.ref.name}: {why}", warning=True)
