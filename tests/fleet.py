@@ -179,6 +179,14 @@ class Fleet:
             wanted += batch
             await self.until(lambda wanted=wanted: self.count[what] >= wanted)  # type: ignore[misc]
 
+    async def dial_steadily(self, count: int, identifier: Callable[[int], dict[str, str]], on_their_way: int) -> None:
+        """`count` more sockets, the next as soon as fewer than so many are not confirmed yet; returns when all are."""
+        before = self.count["confirm_subscription"]
+        for dialed in range(count):
+            await self.until(lambda n=dialed: n - self.count["confirm_subscription"] + before < on_their_way)  # type: ignore[misc]
+            await self.dial(identifier)
+        await self.until(lambda: self.count["confirm_subscription"] - before >= count)
+
     def heard(self, member: Member, payload: bytes) -> None:
         """A text frame came."""
         try:

@@ -30,7 +30,7 @@ from belay_gateway.subscription import Rejected
 from belay_gateway.tasks import KeyedLocks, Tasks
 from belay_kube.client import JSON_PATCH, SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
+from belay_kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -97,12 +97,12 @@ class Presence:
             self._replaced(old)
 
     async def _claim(self, session: Session) -> None:
+        stands = (session.agent.namespace, session.row) in self._rows
         for _ in range(_CLAIM_TRIES):
-            row = await self._row(session.agent.namespace, session.row)
+            row = await self._row(session.agent.namespace, session.row) if stands else None
+            stands = False
             try:
-                row = row or await self._kube.create(
-                    SUBSCRIPTIONS, session.agent.namespace, new_row(session.agent, session.session_id)
-                )
+                row = row or await self._made_or_found(session)
                 check_ours(row, session.agent, session.session_id, session.user.name)
                 status = claimed(row, session.user.name, self._identity, session.token, self._clock.now())
                 claim = await self._kube.patch_status(SUBSCRIPTIONS, row, status)
@@ -116,6 +116,18 @@ class Presence:
             self._metrics.row_writes.labels("claim", "ok").inc()
             return
         raise Rejected(ErrorCode.UNAVAILABLE, f"session {session.session_id} is contended: try again")
+
+    async def _made_or_found(self, session: Session) -> Json:
+        """Its row, made if there is none, which is what most find: no look before. Raises KubeError."""
+        namespace = session.agent.namespace
+        try:
+            return await self._kube.create(SUBSCRIPTIONS, namespace, new_row(session.agent, session.session_id))
+        except (AlreadyExists, Forbidden):
+            # A quota that is full, or a namespace that ends, refuses to make even what stands there.
+            row = await self._row(namespace, session.row)
+            if row is None:
+                raise
+            return row
 
     async def _row(self, namespace: str, name: str) -> Json | None:
         try:

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yaml
@@ -241,6 +242,8 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 64
+    # Else a proxy, and a password that must not be sent, would be looked for anew for each request, in a thread.
+    configuration.client_session_kwargs = {"trust_env": False}
     named = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
     try:
         if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -255,7 +258,14 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
         raise Permanent(
             f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
         ) from error
+    configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
     return Kube(ApiClient(configuration))
+
+
+def _proxy_of(address: str) -> str | None:
+    """The proxy that the environment names for `address`, unless it says that none is to be used."""
+    url = urlsplit(address)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
 
 def _existing(named: str) -> list[Path]:

@@ -9,9 +9,10 @@ from belay_api.reasons import Reason
 from belay_api.transitions import ACTIVE, HELD, WAITING, Phase
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
+from belay_operator.crowds import Crowds
 from belay_operator.decisions import agentstatus, dispatch, fate, lineage, rows
 from belay_operator.decisions.retry import backs_off_until
-from belay_operator.decisions.view import AgentView, Change
+from belay_operator.decisions.view import Change
 from belay_operator.delegations import Delegations
 from belay_operator.lagging import Lagging
 from belay_operator.observe.mailbox_records import Spent
@@ -23,6 +24,8 @@ from belay_operator.seen import Key, KeyKind, Seen
 
 STATUS_SECONDS = 1.0
 """At most one status write an agent in this time (DESIGN.md section 9)."""
+COUNTS_SECONDS = 5.0
+"""The same while nothing changes but how much work there is."""
 _DEAD_GATEWAY_SECONDS = 600.0
 _COUNT_SECONDS = 1.0
 """At most one count of all rows in this time."""
@@ -47,9 +50,14 @@ class Agents:
         self._counted_at = float("-inf")
         self._places = Places(clock)
         self._lagging = Lagging(clock)
+        self._crowds = Crowds(clock)
 
     async def tend(self, agent: Ref) -> None:
         """Bring everything of one agent up to date. Raises KubeError."""
+        later = self._crowds.rest(agent, self._seen.index)
+        if later is not None:
+            self._again(agent, later)
+            return
         await self._tend_rows(agent)
         await self._end_orphans(agent)
         queue = await self._dispatch(agent)
@@ -60,19 +68,19 @@ class Agents:
     # --- rows ---
 
     async def _tend_rows(self, agent: Ref) -> None:
-        view = self._gatherer.view(agent)
-        await self._each(agent, [self._tend_row(facts, view) for facts in self._gatherer.row_facts(agent)])
+        view, now = self._gatherer.view(agent), self._clock.now()
+        decided = [(facts.row, rows.fate(facts, view, now)) for facts in self._gatherer.row_facts(agent)]
+        # An agent may have thousands of rows, and next to all of them are kept: no step is made for these.
+        await self._each(agent, [self._end_row(row, end) for row, end in decided if not isinstance(end, rows.Keep)])
+        waits = [kept.seconds for _, kept in decided if isinstance(kept, rows.Keep) and kept.seconds is not None]
+        if waits:
+            self._again(agent, min(waits))
 
-    async def _tend_row(self, facts: rows.RowFacts, view: AgentView) -> None:
-        row = facts.row
-        match rows.fate(facts, view, self._clock.now()):
-            case rows.Mark() as mark:
-                await self._mark_row(row, mark)
-            case rows.Remove():
-                if await self._applier.remove_row(row):
-                    self._seen.gone_row(row.ref)
-            case rows.Keep(seconds) if seconds is not None:
-                self._again(row.agent, seconds)
+    async def _end_row(self, row: Row, end: rows.Mark | rows.Remove) -> None:
+        if isinstance(end, rows.Mark):
+            await self._mark_row(row, end)
+        elif await self._applier.remove_row(row):
+            self._seen.gone_row(row.ref)
 
     async def _mark_row(self, row: Row, mark: rows.Mark) -> None:
         outcome = await self._applier.row(row, mark)
@@ -224,9 +232,11 @@ class Agents:
             return
         now = self._clock.monotonic()
         since = self._differs_since.setdefault(agent, now)
-        # Counts that go up and down again within the second are not worth a write; presence is told at once.
-        noticed = since if agentstatus.only_counts(record.status, status, view) else float("-inf")
-        wait = max(self._told_at.get(agent, float("-inf")), noticed) + STATUS_SECONDS - now
+        # Presence is told at once. Counts that go up and down again within the second are not worth a write, and each
+        # write is seen by all who watch Agents: while work comes and goes, a few seconds old is new enough.
+        counts_only = agentstatus.only_counts(record.status, status, view)
+        again = self._told_at.get(agent, float("-inf")) + (COUNTS_SECONDS if counts_only else STATUS_SECONDS)
+        wait = max(again, since + STATUS_SECONDS if counts_only else again) - now
         if wait > 0:
             self._again(agent, wait)
         else:

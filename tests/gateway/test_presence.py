@@ -1,14 +1,20 @@
 """Rows and sockets: taken together, renewed together, given up together."""
 
+import itertools
+import json
+
 import pytest
 
 from belay_api.names import Ref, subscription_name
 from belay_gateway.rows import claimed, new_row
-from belay_kube.client import LEASES, SUBSCRIPTIONS, Kube
+from belay_kube.client import LEASES, SUBSCRIPTIONS, Collection, Kube
 from belay_kube.errors import Unreachable
 from gateway.peer import cut, identifier
 from gateway.stage import Running, Stage
+from installation import GATEWAY
 from waiting import eventually
+
+QUOTAS = Collection("api/v1", "resourcequotas")
 
 
 async def test_P1_row_is_written_before_the_peer_is_told(stage: Stage, gateway: Running) -> None:
@@ -136,6 +142,52 @@ async def test_P5_takeover_replaces_the_old_socket(stage: Stage, gateway: Runnin
     await gateway.gateway.tasks.finish(5)
     status = await stage.row_is("a", "s1", "Live")
     assert (status["token"], status["transitions"]) == (second["token"], 1)
+
+
+async def test_P1_a_new_session_is_not_looked_for(stage: Stage, gateway: Running) -> None:
+    """Its row is made and claimed, and nothing is read before; of one that stands it is read who holds it."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    peer = await gateway.dialer.dial(token)
+    await peer.subscribe(agent, "s1")
+    assert _asked(stage) == ["create", "patch"]
+    await peer.ws.close()
+    await stage.row_is("a", "s1", "Disconnected", "Closed")
+    await eventually(lambda: (stage.namespace, subscription_name("a", "s1")) in gateway.gateway.presence._rows)
+    again = await gateway.dialer.dial(token)
+    await again.subscribe(agent, "s1")
+    assert _asked(stage) == ["create", "patch", "patch", "get", "patch"]
+
+
+def _asked(stage: Stage) -> list[str]:
+    """What gateways asked of the row of session `s1`, in order."""
+    lines = [line for line in stage.plane.audit_log.read_text().splitlines() if stage.namespace in line]
+    entries = [entry for line in lines if (entry := json.loads(line))["user"]["username"] == GATEWAY]
+    name = subscription_name("a", "s1")
+    return [entry["verb"] for entry in entries if (entry.get("objectRef") or {}).get("name") == name]
+
+
+async def test_P5_takeover_where_no_more_rows_may_be_made(
+    stage: Stage, gateway: Running, other_gateway: Running
+) -> None:
+    """A quota refuses to make even the row that stands: its session moves to another gateway all the same."""
+    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
+    old, new = await gateway.dialer.dial(token), await other_gateway.dialer.dial(token)
+    first = await old.subscribe(agent, "s1")
+    count = "count/agentsubscriptions.belay.dev"
+    body = {"metadata": {"name": "q"}, "spec": {"hard": {count: "0"}}}
+    await stage.admin.create(QUOTAS, stage.namespace, body)
+
+    async def enforced() -> bool:
+        # What the controller that counts would write once it has looked for new types, which it does every 30 s.
+        counted = {"status": {"hard": {count: "0"}, "used": {count: "0"}}}
+        await stage.admin.patch(QUOTAS, stage.namespace, "q", counted, subresource="status")
+        answer = await new.asks(identifier(agent_id=agent, session_id=f"new-{next(numbers)}"))
+        return "exceeded quota" in answer.get("message", "")
+
+    numbers = itertools.count()
+    await eventually(enforced)
+    assert (await new.subscribe(agent, "s1"))["token"] != first["token"]
+    assert (await old.disconnected())["reason"] == "replaced"
 
 
 async def test_P5_takeover_across_gateways(stage: Stage, gateway: Running, other_gateway: Running) -> None:

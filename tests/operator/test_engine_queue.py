@@ -1,7 +1,9 @@
 """The operator on a real API server: places in the queue, and sessions that don't answer for their work (D4, D9)."""
 
 from belay_api.times import to_wire
-from belay_kube.client import AGENTS, DELEGATIONS
+from belay_kube.client import AGENTS, DELEGATIONS, EVENTS
+from belay_operator.agents import COUNTS_SECONDS
+from waiting import eventually
 
 from .builders import delegation
 from .played import PlayedGateway, PlayedSession
@@ -178,3 +180,32 @@ async def test_a_place_in_the_queue_ends_with_the_work(world: World, gateway: Pl
     await world.cancel("second")
     assert await world.told("second") == "Cancelled Cancelled"
     assert "queuePosition" not in await world.status("second")
+
+
+async def test_I6_why_work_waits_stands_in_its_status_and_costs_no_event(world: World, gateway: PlayedGateway) -> None:
+    """Nothing is told of what waits for a slot; of its end, which was posted after that, there is an Event."""
+    await busy(world, gateway, 3)
+    await world.create(delegation("late").due_in(5))
+    assert [await world.told(name) for name in ("d01", "late")] == ["Queued AgentBusy"] * 2
+    await world.pass_time(20)
+
+    async def told() -> set[tuple[str, str]]:
+        events = (await world.admin.list(EVENTS, world.namespace))["items"]
+        found = {(event["regarding"]["kind"], event["reason"]) for event in events}
+        return found if ("Delegation", "DeadlineExceeded") in found else set()
+
+    assert {reason for kind, reason in await eventually(told) if kind == "Delegation"} == {"DeadlineExceeded"}
+
+
+async def test_I6_how_much_work_an_agent_has_is_told_every_few_seconds(world: World, gateway: PlayedGateway) -> None:
+    """Work ends each second for ten: the Agent is written a few times for all of it, and then says what is true."""
+    session = await busy(world, gateway, 10)
+    await world.pass_time(COUNTS_SECONDS)
+    told = [(await world.agent_status())["queuedDelegations"]]
+    for number in range(10):
+        await session.complete(f"d{number:02}" if number else "first")
+        told.append((await world.agent_status())["queuedDelegations"])
+    assert 2 <= len(set(told)) <= 2 + 10 / COUNTS_SECONDS + 1, told
+    await world.pass_time(COUNTS_SECONDS)
+    status = await world.agent_status()
+    assert (status["queuedDelegations"], status["activeDelegations"]) == (0, 1)

@@ -19,6 +19,8 @@ class Index:
         self.times = times
         """Times where the agent says nothing: environment and DelegationSweeper over the defaults (S5)."""
         self.agents: dict[Ref, AgentRecord] = {}
+        self._times_of: dict[Ref, tuple[AgentRecord, Times, Times]] = {}
+        """Of each agent the times that were worked out, and of what: they are asked for once for each of its rows."""
         self.work: dict[Ref, Work] = {}
         self.kinship = Kinship()
         self._by_agent: defaultdict[Ref, dict[Phase, dict[Ref, Work]]] = defaultdict(dict)
@@ -29,7 +31,12 @@ class Index:
     def times_of(self, agent: Ref) -> Times:
         """Times in force for an agent, also for one that isn't there."""
         record = self.agents.get(agent)
-        return self.times.overridden(record.timing) if record else self.times
+        if record is None:
+            return self.times
+        kept = self._times_of.get(agent)
+        if kept is None or kept[0] is not record or kept[1] is not self.times:
+            kept = self._times_of[agent] = record, self.times, self.times.overridden(record.timing)
+        return kept[2]
 
     def put_agent(self, record: AgentRecord) -> bool:
         """Whether the view is newer than the one held (a write's answer may overtake the watch)."""
@@ -47,6 +54,7 @@ class Index:
         if old and version and older(version, old.version):
             return None
         self._gone["agent"].bury(ref, version or (old.version if old else None))
+        self._times_of.pop(ref, None)
         return self.agents.pop(ref, None)
 
     def put_work(self, work: Work) -> Work | None:
@@ -124,6 +132,10 @@ class Index:
     def agents_served_by(self, gateway: str) -> set[Ref]:
         """Agents with a row that this gateway holds."""
         return {a for a, rows in self._rows.items() if any(row.holder == gateway for row in rows.values())}
+
+    def count_rows(self, agent: Ref) -> int:
+        """How many rows an agent has."""
+        return len(self._rows.get(agent, ()))
 
     def known_agents(self) -> set[Ref]:
         """Agents that exist, have a row, or are named by a delegation."""

@@ -1,0 +1,37 @@
+"""What a client takes from its environment: a proxy, once, and never a password."""
+
+from pathlib import Path
+
+import pytest
+
+from belay_dev.controlplane import ControlPlane
+from belay_kube.client import AGENTS, connect
+from belay_kube.errors import Unreachable
+
+NOBODY = "http://127.0.0.1:1"
+
+
+async def test_passwords_of_the_environment_are_not_looked_at(
+    installed: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ~/.netrc with a password for every host changes nothing: the client has a token of its own."""
+    (tmp_path / "netrc").write_text("default login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    kube = await connect(installed.service_account_kubeconfig("belay", "belay-operator", tmp_path / "kubeconfig"))
+    assert (await kube.list(AGENTS, "default"))["items"] == []
+    await kube.close()
+
+
+async def test_the_proxy_of_the_environment_is_used(installed: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers at the proxy: nothing arrives, unless the environment says that this address goes around it."""
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", NOBODY)
+    through = await connect(installed.kubeconfig)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    around = await connect(installed.kubeconfig)
+    with pytest.raises(Unreachable):
+        await through.list(AGENTS, "default")
+    assert (await around.list(AGENTS, "default"))["items"] == []
+    for kube in (through, around):
+        await kube.close()
