@@ -30,7 +30,25 @@ spec:
   description: %s
   owners: [{kind: ServiceAccount, name: belay-agent}]
 """
+MODEL = """
+apiVersion: belay.dev/v1alpha1
+kind: Agent
+metadata: {name: lead}
+spec:
+  runtime: Model
+  description: Plans, hands parts of its work to others, and reports.
+  model: {provider: echo, name: echo-1}
+  tools:
+  - {name: delegate, agents: [mason]}
+"""
+PLAN = """Have the walls built, and report.
+::say I hand the walls to mason.
+::call delegate {"agent": "mason", "prompt": "index %s for ever"}
+::then
+::say The walls did not get done. mason's part came back as: {result}
+"""
 PROCESSES = {
+    "mason": "Builds walls, until somebody cuts its rope.",
     "indexer": "Fingerprints every file of a folder and writes an index.",
     "climber": "The same, until somebody cuts its rope.",
     "dreamer": "Works for ever.",
@@ -53,7 +71,7 @@ def play(picture: Path | None = None) -> None:
     watch = Stopwatch()
     with Stack(times=Times(grace=GRACE_SECONDS), say=_aside) as stack:
         stage = Stage(stack)
-        for scene in (completed, orphaned, overdue):
+        for scene in (completed, orphaned, overdue, planned):
             scene(stage)
         out.print(f"\n[bold green]All of it happened, in {watch.seconds:.0f} s.[/] Try it yourself: belay dev\n")
     if picture:
@@ -104,6 +122,15 @@ class Stage:
         obj = json.loads(self.stack.control_plane.kubectl("get", "delegation", name, "-o", "json"))
         status: dict[str, object] = obj.get("status") or {}
         return status
+
+    def part_of(self, name: str) -> str:
+        """The delegation that was made below another, or nothing."""
+        listed = json.loads(
+            self.stack.control_plane.kubectl(
+                "get", "delegations", f"--field-selector=spec.parentRef.name={name}", "-o", "json"
+            )
+        )
+        return next((str(obj["metadata"]["name"]) for obj in listed["items"]), "")
 
     def until(self, fact: str, holds: Callable[[], bool], process: Process | None = None) -> None:
         """Wait for a fact. Raises DemoError, with what the agent's process said, when it doesn't come."""
@@ -181,6 +208,30 @@ def overdue(stage: Stage) -> None:
     stage.show("get", "delegations", "-o", "wide")
     stage.show("events", "--for", "delegation/dream")
     process.stop()
+
+
+def planned(stage: Stage) -> None:
+    """A model delegates a part of its task to an agent that is killed; it is told so, and finishes with that."""
+    _title("4. A model hands on a part of its work, and that agent is killed")
+    process = stage.agent("mason")
+    _shell("kubectl apply -f lead.yaml   # runtime: Model; its model is the built-in echo, which plays a script")
+    stage.stack.control_plane.kubectl("apply", "-f", "-", input=MODEL)
+    stage.delegate("lead", "house", PLAN % stage.files)
+    stage.until("lead answered with a tool call: mason has a delegation", lambda: bool(stage.part_of("house")))
+    part = stage.part_of("house")
+    stage.until("mason reports progress", lambda: bool(stage.status(part).get("progress")), process)
+    stage.show("get", "agentsessions,sessionturns")
+    _shell(f"kill -9 {process.pid}")
+    process.kill()
+    stage.until_phase(part, "Cancelled")
+    status = stage.until_phase("house", "Completed")
+    stage.show("get", "delegations")
+    stage.show("get", "agentsessions,sessionturns")
+    result = status.get("result")
+    told = str(result.get("text") if isinstance(result, dict) else "").strip()
+    if "AgentOffline" not in told:
+        raise DemoError(f"the result of house should say that mason was lost, it is {told!r}")
+    out.print(f"  [green]✓[/] lead was told, and finished with it: {told}", markup=True)
 
 
 def _holds(status: dict[str, object], condition: str) -> bool:

@@ -14,11 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from belay_api.agent import Agent
-from belay_api.agentsubscription import AgentSubscription
-from belay_api.delegation import Delegation
-from belay_api.delegationsweeper import DelegationSweeper
 from belay_api.meta import DEFAULT_AUDIENCE, GROUP
+from belay_api.schema import KINDS
 from belay_dev import kubeconfig
 from belay_dev.clock import Deadline, Stopwatch
 from belay_dev.controlplane import ControlPlane
@@ -31,7 +28,7 @@ NAMESPACE = "belay"
 READY_SECONDS = 60.0
 TOKEN_SECONDS = 24 * 3600
 POLL_SECONDS = 0.1
-PLURALS = tuple(kind.RESOURCE.plural for kind in (Agent, AgentSubscription, Delegation, DelegationSweeper))
+PLURALS = tuple(kind.RESOURCE.plural for kind in KINDS)
 DEV_ACCESS = Path(__file__).with_name("dev-access.yaml")
 
 
