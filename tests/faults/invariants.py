@@ -17,7 +17,8 @@ from belay_api.names import subscription_name
 from belay_api.reasons import Reason
 from belay_api.times import from_wire
 from belay_api.transitions import HELD, TERMINAL, Phase, phase_of
-from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SUBSCRIPTIONS, Json, Kube
+from belay_kube.client import AGENTS, DELEGATIONS, LEASES, SESSIONS, SUBSCRIPTIONS, Json, Kube
+from belay_kube.client import Collection as Kinds
 from belay_kube.clock import Clock, SystemClock
 from belay_kube.reader import Reader
 from faults.audit import asked, restless
@@ -44,7 +45,7 @@ NOTHING = Excused()
 
 
 class History:
-    """Every version of every delegation, in order, by uid; the sink of a reader. It begins `at` a time."""
+    """Every version of every object, in order, by uid; the sink of a reader. It begins `at` a time."""
 
     def __init__(self, at: datetime) -> None:
         self.versions: defaultdict[str, list[Json]] = defaultdict(list)
@@ -77,10 +78,10 @@ class History:
 
 
 @asynccontextmanager
-async def recorded(kube: Kube, namespace: str) -> AsyncIterator[History]:
-    """Record from here on what becomes of the namespace's delegations."""
+async def recorded(kube: Kube, namespace: str, of: Kinds = DELEGATIONS) -> AsyncIterator[History]:
+    """Record from here on what becomes of the namespace's delegations, or of other objects in it."""
     history = History(SystemClock().now())
-    reader = Reader(kube, DELEGATIONS, history, SystemClock(), namespace=namespace)
+    reader = Reader(kube, of, history, SystemClock(), namespace=namespace)
     running = asyncio.create_task(reader.run())
     try:
         await reader.has_synced.wait()
@@ -182,14 +183,16 @@ async def _orphans(kube: Kube, namespace: str, there: list[Json]) -> list[str]:
     """I5: work is held by sessions that are live, rows by gateways that are; nothing of ours blocks a deletion."""
     rows = (await kube.list(SUBSCRIPTIONS, namespace))["items"]
     agents = (await kube.list(AGENTS, namespace))["items"]
+    models = (await kube.list(SESSIONS, namespace))["items"]
     leases = (await kube.list(LEASES, OPERATOR_NAMESPACE))["items"]
     up = {lease["metadata"]["name"] for lease in leases if (lease.get("spec") or {}).get("holderIdentity")}
     live = {row["metadata"]["name"] for row in rows if _status(row).get("phase") == "Live"}
+    live |= {subscription_name(obj["spec"]["agentRef"]["name"], obj["metadata"]["name"]) for obj in models}
     held = [obj for obj in there if phase_of(_status(obj).get("phase")) in HELD - {Phase.DISPATCHED}]
     return [
         *(f"I5: {obj['metadata']['name']} is held by nobody" for obj in held if _row_of(obj) not in live),
         *(f"I5: row {r['metadata']['name']} is Live at a gateway that is not" for r in rows if _strayed(r, up)),
-        *(f"I5: {o['metadata']['name']} can't be deleted" for o in (*there, *rows, *agents) if _blocked(o)),
+        *(f"I5: {o['metadata']['name']} can't be deleted" for o in (*there, *rows, *agents, *models) if _blocked(o)),
     ]
 
 

@@ -5,75 +5,26 @@ API server has that write, and its tasks are cancelled. Real processes that get 
 """
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from belay_api.reasons import Reason
 from belay_dev.controlplane import ControlPlane
 from belay_dev.guard import Guard
-from belay_dev.process import Process
-from belay_dev.stack import clean_environment
 from belay_kube.client import AGENTS, DELEGATIONS, NAMESPACES, SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import SystemClock
 from faults.invariants import Excused
 from faults.mortal import Mortal
 from faults.operating import PlayedGateway, World, delegation, staged
+from faults.playing import Play
+from faults.relay import Relay
 from waiting import eventually
 
 AGENTS_THERE = ("a", "b", "c")
 EXCUSED = Excused(lost={"orphan", "again"})
 """Of these an agent is lost, or an attempt is given up."""
-STEP = 15
-"""Seconds, well within staleAfterSeconds."""
 MOST = 100
 """More writes than the scenario has."""
-
-
-class Play:
-    """The scenario: whoever plays it goes on where the operator died."""
-
-    def __init__(self, world: World, client: Mortal) -> None:
-        self.world = world
-        self.client = client
-        self.killed = False
-
-    async def start(self) -> None:
-        """Start the operator that is to die."""
-        await self.alive(lambda: self.world.start(self.client), again=False)
-
-    async def alive(self, step: Callable[[], Awaitable[Any]], *, again: bool = True) -> None:
-        """Take a step; if the operator dies meanwhile, start its successor, and take the step (again) beside that."""
-        if self.killed:
-            await step()
-            return
-        stepping = asyncio.ensure_future(step())
-        dying = asyncio.ensure_future(self.client.dead.wait())
-        await asyncio.wait({stepping, dying}, return_when=asyncio.FIRST_COMPLETED)
-        if not dying.done():
-            dying.cancel()
-            await stepping
-            return
-        stepping.cancel()
-        await asyncio.wait({stepping})
-        self.killed = True
-        await self.world.stop()
-        await self.world.start()
-        if again:
-            await step()
-
-    async def settled(self) -> None:
-        """Both know what there is."""
-        await self.alive(self.world.settled)
-
-    async def passes(self, seconds: float) -> None:
-        """Time passes, in steps of a gateway's renewals."""
-        for _ in range(int(seconds / STEP)):
-            await self.settled()
-            await self.alive(lambda: self.world.clock.advance(STEP))
-            await self.world.renew()
-        await self.settled()
 
 
 async def play(world: World, client: Mortal) -> Json:
@@ -168,33 +119,6 @@ async def test_G9_fault_01_killed_after_each_write_it_ends_as_without(
 
 SECONDS = 60.0
 KILLS = 4
-SHORT = {"BELAY_GRACE_SECONDS": "2", "BELAY_LEASE_SECONDS": "2"}
-
-
-class Relay:
-    """The gateway's part on the machine's clock, and operators as processes, one after the other."""
-
-    def __init__(self, guard: Guard, kubeconfig: Path, folder: Path) -> None:
-        self._guard = guard
-        self._kubeconfig = kubeconfig
-        self._folder = folder
-        self._operator: Process | None = None
-        self.killed = 0
-
-    def next(self) -> None:
-        """Kill the operator that runs, with SIGKILL, and start another."""
-        if self._operator:
-            self._operator.kill()
-            self.killed += 1
-        entry = "import sys; from belay_operator.main import main; sys.exit(main())"
-        command = [sys.executable, "-c", entry, "--kubeconfig", str(self._kubeconfig), "--health-port", "0"]
-        log = self._folder / f"operator-{self.killed}.log"
-        self._operator = self._guard.spawn(command, log=log, name="operator", env={**clean_environment(), **SHORT})
-
-    def end(self) -> None:
-        """Kill the last."""
-        if self._operator:
-            self._operator.kill()
 
 
 async def test_G9_fault_01_processes_killed_as_soon_as_a_write_is_seen(
