@@ -63,14 +63,19 @@ format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 .PHONY: crds
-crds: $(READY) ## Write CRDs, admission policies and the AsyncAPI document from the models
+crds: $(READY) ## Write CRDs, their template, admission policies and the AsyncAPI document from the models
 	@$(BIN)/python -m belay_api.schema crds
 	@$(BIN)/python -m belay_api.policy templates
+	@$(BIN)/python -m belay_api.charted templates
 	@$(BIN)/python -m belay_api.asyncapi docs
 
 .PHONY: openapi
 openapi: $(READY) ## Write docs/openapi.json from the API's operations and models
 	@$(BIN)/python -m belay_gateway.api.openapi docs
+
+.PHONY: configuration
+configuration: $(READY) ## Write docs/configuration.md and the chart's schema from the settings classes
+	@$(BIN)/python -m belay_dev.configuration
 
 .PHONY: manifests
 manifests: binaries crds ## Render manifests/ from the chart
@@ -80,7 +85,9 @@ manifests: binaries crds ## Render manifests/ from the chart
 generated: binaries ## Fail if a generated file is not what its source says
 	@$(BIN)/python -m belay_api.schema --check crds
 	@$(BIN)/python -m belay_api.policy --check templates
+	@$(BIN)/python -m belay_api.charted --check templates
 	@$(BIN)/python -m belay_api.asyncapi --check docs
+	@$(BIN)/python -m belay_dev.configuration --check
 	@$(BIN)/python hack/render_manifests.py --check
 	@$(BIN)/python -m belay_gateway.api.openapi --check docs
 
@@ -89,7 +96,7 @@ behaviour: $(READY) ## List the behaviours of BEHAVIOUR.md that no test names
 	@$(BIN)/python hack/behaviour.py
 
 .PHONY: bench
-bench: bench-delegations bench-gateway ## Measure everything, in ratios to the raw API server in the same run
+bench: bench-delegations bench-gateway bench-sessions ## Measure everything, in ratios to the raw API server in the same run
 
 .PHONY: bench-delegations
 bench-delegations: binaries ## Measure delegations (ARGS=1000 for fewer than 10,000 in flight)
@@ -98,6 +105,10 @@ bench-delegations: binaries ## Measure delegations (ARGS=1000 for fewer than 10,
 .PHONY: bench-gateway
 bench-gateway: binaries ## Measure sockets (ARGS=1000 for fewer than 10,000 idle ones)
 	@PYTHONPATH=tests $(BIN)/python -m bench.gateway $(ARGS)
+
+.PHONY: bench-sessions
+bench-sessions: binaries ## Measure Model agents (ARGS=100 for fewer than 1,000 idle sessions)
+	@PYTHONPATH=tests $(BIN)/python -m bench.sessions $(ARGS)
 
 .PHONY: lock
 lock: $(READY) ## Lock the versions again, with hashes
