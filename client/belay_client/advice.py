@@ -30,6 +30,8 @@ _BY_PHASE = {
     Phase.FAILED: "belay retry {name} makes a new one of it",
     Phase.CANCELLED: "belay retry {name} makes a new one of it",
 }
+_BROUGHT = "nothing, for a moment: it goes into the mailbox of AgentSession {holder}; see that Belay's operator runs"
+_CUT_SHORT = "nothing: the round of AgentSession {holder} is cut short; belay cancel {name} --wait tells when"
 _OWED = "wait until session {holder} says that it stopped: belay cancel {name} --wait; it is told when it returns"
 
 _ENDED_BY: dict[str, str] = {
@@ -73,10 +75,18 @@ def ended_by(obj: Json) -> str | None:
     return _ENDED_BY.get(str(reason), "the operator") + session
 
 
+def is_driven(obj: Json) -> bool:
+    """Whether an AgentSession has it, which Belay drives itself: no gateway is between them."""
+    status = obj.get("status") or {}
+    return bool(status.get("sessionId")) and not status.get("gateway")
+
+
 def _form(obj: Json) -> str:
     at, reason = phase_of(phase(obj)), (obj.get("status") or {}).get("reason")
     if at in TERMINAL and is_owed(obj):
-        return _OWED
+        return _CUT_SHORT if is_driven(obj) else _OWED
+    if at is Phase.DISPATCHED and is_driven(obj):
+        return _BROUGHT
     if at in _BY_PHASE:
         return _BY_PHASE[at]
     if reason is None:

@@ -11,7 +11,7 @@ from belay_api.delegation import DesiredState
 from belay_api.times import from_wire, to_wire_seconds
 from belay_api.transitions import TERMINAL, WAITING, Phase, phase_of
 from belay_client import waiting
-from belay_client.advice import ended_by, to_do
+from belay_client.advice import ended_by, is_driven, to_do
 from belay_client.cluster import Where, cluster
 from belay_client.durations import age
 from belay_client.follow import phase, printable
@@ -111,9 +111,16 @@ def _proof(report: Report) -> Iterator[tuple[str, str]]:
         when = f", {age(report.now - step.at)} ago" if step.at else ""
         yield "cancel", f"{step.line()}{when}"
     if is_owed(report.facts.obj):
-        session = report.facts.obj["status"]["sessionId"]
-        there = any(row["spec"]["sessionId"] == session for row in waiting.live(report.facts))
-        yield "cancel", f"not acknowledged: session {session} is {'attached' if there else 'not attached'}"
+        yield "cancel", f"not acknowledged: {_holder(report)}"
+
+
+def _holder(report: Report) -> str:
+    """Who has to say that it stopped, and whether it can."""
+    session = report.facts.obj["status"]["sessionId"]
+    if is_driven(report.facts.obj):
+        return f"AgentSession {session} has not been cut short yet"
+    there = any(row["spec"]["sessionId"] == session for row in waiting.live(report.facts))
+    return f"session {session} is {'attached' if there else 'not attached'}"
 
 
 def _progress(status: Json) -> Iterator[tuple[str, str]]:

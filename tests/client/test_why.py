@@ -286,11 +286,22 @@ def test_D9_the_steps_come_in_their_order() -> None:
 
 def test_D9_why_tells_the_proof_so_far() -> None:
     """Who owes the last step, and whether it is there to be told."""
-    obj = delegation("d", "Cancelled", reason="Cancelled", sessionId="s", conditions=conditions(*REQUESTED))
+    told = conditions(*REQUESTED)
+    obj = delegation("d", "Cancelled", reason="Cancelled", sessionId="s", gateway="g", conditions=told)
     assert "cancel not acknowledged: session s is not attached" in said(Facts(obj))
     assert "cancel not acknowledged: session s is attached" in said(Facts(obj, rows=[row("s")]))
     assert "cancel requested: m1, 1m ago" in said(Facts(obj))
     assert Report.of(Facts(obj), NOW).as_json()["acknowledgementAwaited"] is True
+
+
+def test_D9_why_tells_of_a_session_that_belay_drives_itself() -> None:
+    """Nothing attaches: its round is cut short. Before that its prompt is brought to it."""
+    told = conditions(*REQUESTED)
+    facts = Facts(delegation("d", "Cancelled", reason="Cancelled", sessionId="s", conditions=told))
+    assert "cancel not acknowledged: AgentSession s has not been cut short yet" in said(facts)
+    assert any(line.startswith("to do nothing: the round of AgentSession s") for line in said(facts))
+    offered = said(Facts(delegation("d", "Dispatched", reason="Dispatched", sessionId="s")))
+    assert any("into the mailbox of AgentSession s" in line for line in offered)
 
 
 @pytest.mark.parametrize(

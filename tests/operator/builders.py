@@ -69,9 +69,9 @@ class DelegationBuilder:
         reasons = {} if on is None else {"on": list(on)}
         return self._ask(retry={"maxAttempts": most, "backoffSeconds": backoff, **reasons})
 
-    def asking(self, prompt: str) -> Self:
-        """Its prompt."""
-        return self._ask(task={"prompt": prompt})
+    def asking(self, prompt: str, **inputs: str) -> Self:
+        """Its prompt, and what goes with it."""
+        return self._ask(task={"prompt": prompt, **({"inputs": inputs} if inputs else {})})
 
     def asked_again(self, number: int) -> Self:
         """A person raised retryAttempt."""
