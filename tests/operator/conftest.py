@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from belay_kube.client import Kube
+from belay_kube.client import MESSAGES, SESSIONS, TURNS, Kube
 
+from .mail import Mail
 from .played import PlayedGateway
 from .world import World
 
@@ -34,3 +35,13 @@ async def world(stopped_world: World, gateway: PlayedGateway) -> World:
 def gateway(stopped_world: World) -> PlayedGateway:
     """The gateway of the test."""
     return stopped_world.gateway()
+
+
+@pytest.fixture
+async def mail(stopped_world: World) -> AsyncIterator[Mail]:
+    """A Model agent `m`, and a way to its mailboxes."""
+    made = Mail(stopped_world.admin, stopped_world.namespace)
+    await made.agent()
+    yield made
+    for collection in (MESSAGES, SESSIONS, TURNS):
+        await stopped_world.admin.delete(collection, stopped_world.namespace, "")

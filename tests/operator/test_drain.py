@@ -1,23 +1,7 @@
 """Mailboxes are drained, on the real API server with the operator's own account (BEHAVIOUR.md, section 3)."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from belay_kube.client import SESSIONS, TURNS
-
 from .mail import Mail, heard, said
 from .world import World
-
-
-@pytest.fixture
-async def mail(world: World) -> AsyncIterator[Mail]:
-    """A Model agent `m`, and a way to its mailboxes."""
-    made = Mail(world.admin, world.namespace)
-    await made.agent()
-    yield made
-    for collection in (SESSIONS, TURNS):
-        await world.admin.delete(collection, world.namespace, "")
 
 
 async def test_L4_a_message_becomes_one_turn(world: World, mail: Mail) -> None:

@@ -95,6 +95,11 @@ class Drainer:
         self._running: dict[Ref, tuple[HalfStep, asyncio.Task[None], str]] = {}
         """Half-steps, their tasks, and the uids of their sessions."""
 
+    @property
+    def at_work(self) -> frozenset[Ref]:
+        """Sessions that a half-step is under way for."""
+        return frozenset(self._running)
+
     async def judge(self, ref: Ref) -> None:
         """Look at one session and begin what there is to do. Raises KubeError."""
         session = self._seen.mailboxes.sessions.get(ref)
@@ -128,7 +133,7 @@ class Drainer:
         for message in strays(session, self._seen.mailboxes.mail_of(session.ref)):
             await self._calls.stray(message)
         agent = self._seen.index.agents.get(session.agent)
-        return await self._calls.tend(session, agent) if session.open_calls else None
+        return await self._calls.tend(session, agent)
 
     async def _decide(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
         """Begin a half-step, or say why not; when to look again."""
