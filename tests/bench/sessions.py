@@ -57,7 +57,7 @@ class Bench:
         model = {"provider": "echo", "name": "echo-1"}
         await self._make(AGENTS, "Agent", agent, {"runtime": "Model", "model": model, **spec})
         await in_parallel([self._opening(name, agent) for name in names])
-        await until(lambda: self._all_idle(names))
+        await until(lambda: self._rest(agent, len(names)))
 
     def _opening(self, name: str, agent: str) -> Callable[[], Awaitable[object]]:
         return lambda: self._make(SESSIONS, "AgentSession", name, {"agentRef": {"name": agent}})
@@ -71,16 +71,15 @@ class Bench:
         body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
         return await self.admin.create(collection, "default", body)
 
-    async def sessions(self, names: Iterable[str]) -> list[Json]:
-        """Sessions as they are now."""
-        wanted = set(names)
-        listed = [obj async for page in pages(self.admin, SESSIONS, "default") for obj in page["items"]]
-        return [obj for obj in listed if obj["metadata"]["name"] in wanted]
+    async def sessions(self, agent: str) -> list[Json]:
+        """The sessions of an agent as they are now."""
+        asked = pages(self.admin, SESSIONS, "default", fieldSelector=f"spec.agentRef.name={agent}")
+        return [obj async for page in asked for obj in page["items"]]
 
-    async def _all_idle(self, names: Sequence[str], turns: int = 0) -> bool:
-        statuses = [obj.get("status") or {} for obj in await self.sessions(names)]
-        rest = [s for s in statuses if s.get("phase") == "Idle" and s.get("turns", 0) >= turns]
-        return len(rest) == len(names)
+    async def _rest(self, agent: str, count: int, turns: int = 0) -> bool:
+        """Whether so many sessions of an agent are Idle, with so many turns behind them."""
+        statuses = [obj.get("status") or {} for obj in await self.sessions(agent)]
+        return len([s for s in statuses if s.get("phase") == "Idle" and s.get("turns", 0) >= turns]) == count
 
     async def turns(self, session: str) -> list[Json]:
         """The specifications of a session's turns."""
@@ -89,10 +88,10 @@ class Bench:
 
     # --- what the raw API server does ---
 
-    async def raw(self, names: Sequence[str]) -> float:
+    async def raw(self) -> float:
         """Status PATCHes of idle sessions by the operator's account, one at a time, then 32 at once: writes a second.
         The operator is stopped meanwhile."""
-        objects = await self.sessions(names)
+        objects = await self.sessions("idle")
         os.kill(self.stack.pid("belay-operator"), signal.SIGSTOP)
         try:
             self.raw_ms = quantile([await self._took(obj) for obj in objects[:100]], 0.5) * 1000
@@ -124,16 +123,18 @@ class Bench:
         """API writes for each half-step, from the audit log: of one message, and of a round with a tool call."""
         await self.open("worker", [])
         tools = [{"name": "delegate", "agents": ["worker"]}]
-        await self.open("counted", ["first", "plain", "tools"], tools=tools)
+        await self.open("first", ["first"])
+        await self.open("plain", ["plain"])
+        await self.open("tools", ["tools"], tools=tools)
         # Right after the definitions were installed the API server refuses some requests for a while.
         await self.send("first", "hello")
-        await until(lambda: self._all_idle(["first"], 1))
+        await until(lambda: self._rest("first", 1, 1))
         before = len(await self._audited())
         await self.send("plain", "hello")
-        await until(lambda: self._all_idle(["plain"], 1))
+        await until(lambda: self._rest("plain", 1, 1))
         script = '::call delegate {"agent": "worker", "prompt": "go"}\n::then\n::say The worker said: {result}'
         await self.send("tools", script)
-        await until(lambda: self._all_idle(["tools"], 2))
+        await until(lambda: self._rest("tools", 1, 2))
         answered = (await self._audited())[before:]
         self.writes = len(await self._writes_of("plain", answered))
         self._add_counted("half-step of one message", await self._writes_of("plain", answered), 1)
@@ -153,7 +154,7 @@ class Bench:
     async def _writes_of(self, session: str, audited: Iterable[Request]) -> list[Request]:
         """What the operator wrote for a session, whatever the API server answered: status, turns, mail, and the
         delegations that its tool calls made; what became of these is not the session's."""
-        [obj] = await self.sessions([session])
+        obj = await self.admin.get(SESSIONS, "default", session)
         turns = await self.turns(session)
         blocks = [block for turn in turns for block in turn["assistant"] if block["type"] == "ToolUse"]
         calls = {("delegations", tool_call_name(obj["metadata"]["uid"], block["toolUseId"])) for block in blocks}
@@ -167,9 +168,9 @@ class Bench:
 
     # --- overhead ---
 
-    async def overhead(self, names: Sequence[str], times: int = 20) -> None:
+    async def overhead(self, times: int = 20) -> None:
         """What Belay adds to a call of 1 s, from the creation of the message to the session's release."""
-        await self.raw(names)
+        await self.raw()
         await self.open("slow", ["waits"])
         added = []
         for n in range(times):
@@ -194,21 +195,21 @@ class Bench:
 
     # --- rate ---
 
-    async def drains(self, names: Sequence[str], each: int) -> None:
+    async def drains(self, each: int) -> None:
         """Half-steps a second of 50 sessions with mail, which waits until the agent is no longer suspended."""
         busy = [f"busy-{n}" for n in range(BUSY)]
         await self.open("busy", busy, suspend=True)
         mail = [(session, n) for n in range(each) for session in busy]
         await in_parallel([lambda to=to, n=n: self.send(to, SAID, n) for to, n in mail])  # type: ignore[misc]
-        before = await self.raw(names)
+        before = await self.raw()
         audited = len(await self._audited())
         began = CLOCK.monotonic()
         await self.admin.patch(AGENTS, "default", "busy", {"spec": {"suspend": False}})
-        await until(lambda: self._all_idle(busy, each))
+        await until(lambda: self._rest("busy", BUSY, each))
         rate = len(mail) / (CLOCK.monotonic() - began)
         reads = [one for one in (await self._audited())[audited:] if one.verb in READS and one.kind != "leases"]
         print(f"  reads for each half-step: {_counted(reads, len(mail))}", flush=True)
-        raw = (before + await self.raw(names)) / 2
+        raw = (before + await self.raw()) / 2
         could = raw / self.writes
         what = f"half-steps of {BUSY} sessions, {each} messages each"
         told = f"{could:.0f}/s ({raw:.0f} ÷ {self.writes:.0f} writes)"
@@ -218,7 +219,7 @@ class Bench:
 
     async def memory(self, names: Sequence[str]) -> None:
         """The operator's memory once each of many sessions has 20 turns, all of which it has read for the last."""
-        old = [(obj, n + 1) for obj in await self.sessions(names) for n in range(TURNS_EACH - 1)]
+        old = [(obj, n + 1) for obj in await self.sessions("idle") for n in range(TURNS_EACH - 1)]
         rate = await in_parallel([self._older(obj, n) for obj, n in old])
         print(f"  {len(old)} turns made, {rate:.0f}/s", flush=True)
         status = {"status": {"turns": TURNS_EACH - 1}}
@@ -227,7 +228,7 @@ class Bench:
             [lambda n=n: patch(SESSIONS, "default", n, status, subresource="status") for n in names]  # type: ignore[misc]
         )
         await in_parallel([lambda n=n: self.send(n, SAID) for n in names])  # type: ignore[misc]
-        await until(lambda: self._all_idle(names, TURNS_EACH))
+        await until(lambda: self._rest("idle", len(names), TURNS_EACH))
         mib = await settled(self.stack.pid("belay-operator")) / 1024
         what = f"operator RSS, {len(names)} sessions of {TURNS_EACH} turns of 2 KiB"
         self.add(what, f"{mib:.0f} MiB", "-", mib / 300, "≤ 300 MiB", mib <= 300)
@@ -270,8 +271,8 @@ async def run(stack: Stack, count: int, only: Sequence[str]) -> list[Figure]:
     names = [f"idle-{n}" for n in range(count)]
     steps: dict[str, Callable[[], Awaitable[None]]] = {
         "writes": bench.counted,
-        "overhead": lambda: bench.overhead(names),
-        "rate": lambda: bench.drains(names, max(4, min(MAIL_EACH, count // BUSY))),
+        "overhead": bench.overhead,
+        "rate": lambda: bench.drains(max(4, min(MAIL_EACH, count // BUSY))),
         "memory": lambda: bench.memory(names),
     }
     try:

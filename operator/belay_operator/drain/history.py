@@ -11,7 +11,9 @@ from belay_operator.drain.store import Store
 from belay_operator.observe.mailbox_records import SessionRecord
 
 _KEPT_BYTES = 16 * 1024 * 1024
-"""Of all that is kept, by the length of its text."""
+"""Of all that is kept, as `size_of` estimates it."""
+_TURN_BYTES = 2048
+"""What a turn takes beside what was said, and a session beside its turns."""
 
 
 class History:
@@ -27,7 +29,7 @@ class History:
         """The specifications of all turns up to `session.turns`, in order. Raises KubeError."""
         held = self._held.get(session.uid)
         if held is None or len(held) != session.turns:
-            listed = await self._store.turns(session.ref)
+            listed = await self._store.turns(session.ref) if session.turns else []
             held = [turn["spec"] for turn in listed if turn["spec"]["sequence"] <= session.turns]
             self._keep(session.uid, held)
         self._held.move_to_end(session.uid)
@@ -47,12 +49,12 @@ class History:
     def _keep(self, uid: str, turns: list[Json]) -> None:
         self.forget(uid)
         self._held[uid] = turns
-        self._sizes[uid] = sum(map(size_of, turns))
+        self._sizes[uid] = sum(map(size_of, turns), _TURN_BYTES)
         while len(self._held) > 1 and sum(self._sizes.values()) > self._most:
             self.forget(next(iter(self._held)))
 
 
 def size_of(turn: Json) -> int:
-    """Characters of what was said in a turn."""
+    """About what a turn takes in memory: what was said, and what is around it, which is more where little was said."""
     blocks = (*(turn.get("user") or ()), *(turn.get("assistant") or ()))
-    return sum(len(block.get("text") or "") + len(block.get("input") or "") for block in blocks)
+    return _TURN_BYTES + sum(len(block.get("text") or "") + len(block.get("input") or "") for block in blocks)
