@@ -208,6 +208,21 @@ async def test_L11_a_corrected_agent_is_tried_at_once(world: World, mail: Mail) 
     assert raised(world) == 1
 
 
+async def test_L11_what_bounces_off_a_wrong_configuration_says_so_too(world: World, mail: Mail) -> None:
+    """The next message waits for a correction, and a condition says for which."""
+    await mail.agent("x", {"provider": "typing-error", "name": "y"})
+    await mail.open(agent="x")
+    name = await mail.send("hello", bounceBack=True)
+    assert (await mail.returned(name, "Bounced"))["reason"] == "ProviderUnknown"
+    assert (await mail.condition("Blocked", "True"))["reason"] == "ProviderUnknown"
+    await mail.send("and now?", bounceBack=True)
+    await mail.rests(world)
+    assert len(await mail.turns()) == 1
+    await mail.change_agent("x", model={"provider": "echo"})
+    assert [turn["outcome"] for turn in await mail.has_turns(2)] == ["Bounced", "Answered"]
+    await mail.condition("Blocked", "False")
+
+
 # --- L12 ---
 
 

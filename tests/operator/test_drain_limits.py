@@ -9,7 +9,7 @@ from llmserver import llm_server
 from waiting import eventually
 
 from .faulty import Faulty
-from .mail import ECHO, Mail, asked, heard, raised
+from .mail import ECHO, Mail, asked, counted, heard, raised
 from .world import LONG_STEP, World
 
 # --- what holds it up ---
@@ -173,14 +173,17 @@ async def test_L1_mail_for_a_session_that_never_comes_goes_in_time(stopped_world
 
 
 async def test_L1_a_session_that_is_being_deleted_is_not_drained(world: World, mail: Mail) -> None:
-    """Somebody's finalizer holds it: no turn is made that would go with it."""
+    """Somebody's finalizer holds it: its model is let go, and no turn is made that would go with it."""
     await mail.open()
-    await mail.tells(phase="Idle")
+    await mail.send("::wait 80000")
+    await mail.phase("Awaiting")
     await mail.kube.patch(SESSIONS, mail.namespace, "s", {"metadata": {"finalizers": ["example.com/hold"]}})
     await mail.kube.delete(SESSIONS, mail.namespace, "s")
     await mail.send("hello")
     await mail.rests(world)
-    assert [await mail.turns(), asked(world)] == [[], 0]
+    await world.pass_time(60)
+    await mail.rests(world)
+    assert [await mail.turns(), asked(world), raised(world)] == [[], 1, 0]
     await mail.kube.patch(SESSIONS, mail.namespace, "s", {"metadata": {"finalizers": None}})
 
     async def gone() -> bool:
@@ -191,6 +194,18 @@ async def test_L1_a_session_that_is_being_deleted_is_not_drained(world: World, m
         return False
 
     await eventually(gone)
+
+
+async def test_mail_that_waits_is_measured(world: World, mail: Mail) -> None:
+    """How many, and how old the oldest is that starts a round."""
+    await mail.agent("off", suspend=True)
+    await mail.open(agent="off")
+    await mail.send("hello")
+    await mail.send("news", type="Background")
+    await mail.rests(world)
+    await world.pass_time(100)
+    assert counted(world, "belay_mail_waiting") == 2
+    assert counted(world, "belay_mail_oldest_seconds") >= 99
 
 
 # --- when nothing happens ---

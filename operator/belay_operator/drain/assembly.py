@@ -34,6 +34,7 @@ from belay_operator.drain.writing import Writing
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.mailbox_records import SessionRecord
+from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.seen import Seen
 
 DEFAULT_CALLS = 16
@@ -101,10 +102,22 @@ def assemble(around: Around, delegations: Delegations, at_once: int, keep: int =
     )
     answering = Answering(configurations, providers, history, Asking(clock, around.metrics), tools)
     parts = Parts(store, claims, mailboxes, answering, settling, Writing(store, claims, clock), clock)
+    _measure(around.metrics, mailboxes, clock)
     tending = Tending(store, mailboxes, clock, keep)
     setbacks, pool = Setbacks(configurations, seen.index.agents.get, clock), Pool(at_once)
     drainer = Drainer(seen, parts, handover, calls, tending, setbacks, pool, around.recorder, clock, around.metrics)
     return Drain(drainer, handover, registry, providers, running)
+
+
+def _measure(metrics: Metrics, mailboxes: Mailboxes, clock: Clock) -> None:
+    """Mail that waits, counted whenever somebody asks."""
+
+    def oldest() -> float:
+        created = [m.created for m in mailboxes.messages.values() if m.pending and m.active]
+        return (clock.now() - min(created)).total_seconds() if created else 0.0
+
+    metrics.mail_waiting.set_function(lambda: float(sum(m.pending for m in mailboxes.messages.values())))
+    metrics.mail_age.set_function(oldest)
 
 
 def _description(seen: Seen, agent: Ref) -> str | None:

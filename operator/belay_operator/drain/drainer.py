@@ -121,10 +121,10 @@ class Drainer:
         self._remind(ref, *dues)
 
     def _let_go(self, ref: Ref, session: SessionRecord | None) -> None:
-        """What is asked for a session that was deleted is asked for nobody."""
+        """What is asked for a session that was deleted, or is about to be, is asked for nobody."""
         if ref in self._running:
             half, _, uid = self._running[ref]
-            if session is None or session.uid != uid:
+            if session is None or session.uid != uid or session.leaving:
                 half.let_go()
 
     async def _tend(self, session: SessionRecord) -> datetime | None:
@@ -197,7 +197,7 @@ class Drainer:
     async def _drain(self, session: SessionRecord, half: HalfStep) -> None:
         ref, slot = session.ref, self._pool.slot()
         try:
-            if not half.interrupt.asked:
+            if half.asks:
                 await slot.take()
             if self._seen.mailboxes.sessions.get(ref) is not session:
                 return

@@ -104,6 +104,11 @@ class HalfStep:
         """The same; empty when it is for somebody else, too."""
 
     @property
+    def asks(self) -> bool:
+        """Whether it may come to ask the model, for which it needs a place in the pool."""
+        return self._may_ask and not self.interrupt.asked
+
+    @property
     def progress(self) -> str:
         """The end of the answer as it grows."""
         return self._claim.progress if self._claim else ""

@@ -26,12 +26,17 @@ _IDLE_SECONDS = 1.0
 _MOST_SECONDS = 300.0
 
 
+_SHARED_SECONDS = 5.0
+_Sight = tuple[str, int] | None
+"""Uid and generation of an Agent as it was seen."""
+
+
 @dataclass
 class _Refused:
     """What a refused configuration rested on, the Agent as it was seen then, and when it was last looked at."""
 
     rested_on: Signature
-    agent: tuple[str, int] | None
+    agent: _Sight
     looked: float
 
 
@@ -48,6 +53,7 @@ class Setbacks:
         self._held: dict[Ref, float] = {}
         self._rests: dict[Ref, float] = {}
         self._refused: dict[Ref, _Refused] = {}
+        self._looks: dict[Ref, tuple[_Sight, float, Signature]] = {}
 
     # --- what happened ---
 
@@ -108,10 +114,21 @@ class Setbacks:
         if left > 0 and seen == refused.agent:
             return NotYet(until=left)
         refused.looked, refused.agent = self._clock.monotonic(), seen
-        if (await self._configurations.find(session.agent)).signature == refused.rested_on:
+        if await self._look(session.agent, seen) == refused.rested_on:
             return NotYet(until=_LOOK_SECONDS)
         self._refused.pop(session.ref, None)
+        if not self._refused:
+            self._looks.clear()
         return None
+
+    async def _look(self, agent: Ref, seen: _Sight) -> Signature:
+        """What the configuration of an agent rests on: one look serves all sessions that ask at about the same time."""
+        now = self._clock.monotonic()
+        of, at, signature = self._looks.get(agent, (None, float("-inf"), ()))
+        if of != seen or now - at > _SHARED_SECONDS:
+            signature = (await self._configurations.find(agent)).signature
+            self._looks[agent] = seen, now, signature
+        return signature
 
     def _hold(self, ref: Ref, first: float, least: float = 0.0) -> None:
         times = self._times[ref] = self._times.get(ref, 0) + 1
@@ -126,5 +143,5 @@ class Setbacks:
         return None
 
 
-def _seen(agent: AgentRecord | None) -> tuple[str, int] | None:
+def _seen(agent: AgentRecord | None) -> _Sight:
     return (agent.uid, agent.generation) if agent else None

@@ -119,11 +119,12 @@ class Settling:
 
     def _conditions(self, claim: Claim, turn: Turn) -> Json:
         """An answer proves that mail flows and that the key is accepted: what said otherwise is taken back. A message
-        that came back since the key isn't accepted says that (L11)."""
+        that came back since nothing can be asked says that: what comes next will wait (L11)."""
         conditions, now = claim.conditions, self.clock.now()
-        if turn["outcome"] == TurnOutcome.BOUNCED and turn.get("reason") in _KEY_REFUSED:
-            kind, why = ConditionType.AUTHENTICATION_REQUIRED, turn.get("message") or ""
-            return {"conditions": set_condition(conditions, kind, True, turn["reason"], why, now)}
+        refused = _REFUSED.get(turn.get("reason") or "")
+        if turn["outcome"] == TurnOutcome.BOUNCED and refused:
+            why = turn.get("message") or ""
+            return {"conditions": set_condition(conditions, refused, True, turn["reason"], why, now)}
         if turn["outcome"] != TurnOutcome.ANSWERED:
             return {}
         for kind, reason in _PROVEN.items():
@@ -154,7 +155,14 @@ class Settling:
             self.metrics.model_tokens.labels(*agent, kind).inc(tokens)
 
 
-_KEY_REFUSED = frozenset({SessionReason.AUTHENTICATION_FAILED, SessionReason.KEY_MISSING})
+_REFUSED: dict[str, ConditionType] = {
+    SessionReason.AUTHENTICATION_FAILED: ConditionType.AUTHENTICATION_REQUIRED,
+    SessionReason.KEY_MISSING: ConditionType.AUTHENTICATION_REQUIRED,
+    SessionReason.AGENT_MISSING: ConditionType.BLOCKED,
+    SessionReason.PROVIDER_UNKNOWN: ConditionType.BLOCKED,
+    SessionReason.SYSTEM_MISSING: ConditionType.BLOCKED,
+}
+"""What has to be changed before anything can be asked, by why a message came back."""
 _PROVEN = {
     ConditionType.BLOCKED: SessionReason.FLOWING,
     ConditionType.AUTHENTICATION_REQUIRED: SessionReason.AUTHENTICATED,
