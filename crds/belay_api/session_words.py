@@ -96,16 +96,16 @@ def key_missing(namespace: str, secret: str, key: str) -> str:
 def key_not_granted(namespace: str, secret: str) -> str:
     """L11: the operator reads only Secrets that it was granted by name."""
     return (
-        f"the operator may not get Secret {secret}: kubectl create role belay-{secret} --verb=get --resource=secrets "
-        f"--resource-name={secret} -n {namespace}, and bind it to the operator's ServiceAccount"
+        f"the operator may not get Secret {secret}: kubectl create role belay-{secret} --verb=get "
+        f"--resource=secrets --resource-name={secret} -n {namespace}, and bind it to the operator's ServiceAccount"
     )
 
 
 def config_map_missing(namespace: str, name: str, key: str) -> str:
     """The system prompt can't be read."""
     return (
-        f"ConfigMap {name} in namespace {namespace} has no {key!r}, or the operator may not get it: create it, and grant "
-        "`get` on it to the operator's ServiceAccount by name"
+        f"ConfigMap {name} in namespace {namespace} has no {key!r}, or the operator may not get it: create it, and "
+        "grant `get` on it to the operator's ServiceAccount by name"
     )
 
 

@@ -1,7 +1,7 @@
 """What the drain asks of a provider, and what may come of it. Providers never retry: that is the drain's (L12).
 
 LlmError
- ├── Passing               429, 529, 5xx, timeouts, broken connections: tried again, `retry_after` seconds later if given
+ ├── Passing               429, 529, 5xx, timeouts, broken connections: tried again, not before `retry_after` seconds
  ├── Unready               not tried again until somebody changes the key or the configuration
  │    ├── Unauthenticated  401, 403, or no key where one is needed (L11)
  │    └── NotConfigured    no such provider, no system prompt
