@@ -70,12 +70,14 @@ def judged(story: Story) -> list[str]:
 
 
 def _mail(story: Story) -> Iterator[str]:
-    """I3: each message is in exactly one turn that settles it, or waits, or was returned and says why."""
+    """I3: each message is in exactly one turn that settles it, or waits, or was returned and says why; or it went with
+    its session, also where another was opened under that name."""
     settled: defaultdict[str, list[Json]] = defaultdict(list)
     for turn in story.turns:
         for message in _spec(turn).get("consumed") or ():
             settled[message["uid"]].append(_spec(turn))
-    conversing = {_name(run) for run in story.sessions if _uid(run) in story.there}
+    gone = {_name(run) for run in story.sessions if _uid(run) not in story.there}
+    conversing = {_name(run) for run in story.sessions} - gone
     for run in story.mail:
         turns = settled[_uid(run)]
         if len(turns) > 1:

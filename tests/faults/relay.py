@@ -1,11 +1,13 @@
 """Operators as processes, one after the other, each ended by a SIGKILL."""
 
+import asyncio
 import sys
 from pathlib import Path
 
 from belay_dev.guard import Guard
 from belay_dev.process import Process
 from belay_dev.stack import clean_environment
+from faults.operating import World
 
 SHORT = {"BELAY_GRACE_SECONDS": "2", "BELAY_LEASE_SECONDS": "2"}
 
@@ -34,3 +36,10 @@ class Relay:
         """Kill the last."""
         if self._operator:
             self._operator.kill()
+
+
+async def renewing(world: World) -> None:
+    """Renew what gateways hold, for ever: they do so by the clock, and the operators' processes have the real one."""
+    while True:
+        await world.renew()
+        await asyncio.sleep(1)

@@ -16,6 +16,8 @@ from llmserver import llm_server
 
 MOST = 120
 """More writes than the scenario has."""
+EVERY = 6
+"""So many tests share them."""
 PLAN = """Have the walls built.
 ::say I hand the walls to mason.
 ::call delegate {"agent": "mason", "prompt": "walls"}
@@ -123,17 +125,20 @@ async def _run(plane: ControlPlane, kubes: Sequence[Kube], last: int) -> tuple[J
         await admin.delete(NAMESPACES, None, namespace)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def kubes(admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube) -> Sequence[Kube]:
     """Clients of administrator, operator and gateway."""
     return admin_kube, operator_kube, gateway_kube
 
 
-async def test_L16_fault_01_killed_after_each_write_it_ends_as_without(
-    installed: ControlPlane, kubes: Sequence[Kube]
-) -> None:
-    """Whichever write was the last: one part, one response for each call, every message read once, the same words."""
-    without, unharmed = await _run(installed, kubes, 0)
+@pytest.fixture(scope="module")
+async def without(installed: ControlPlane, kubes: Sequence[Kube]) -> Json:
+    """How it ends when nobody is killed."""
+    return (await _run(installed, kubes, 0))[0]
+
+
+async def test_L14_fault_01_how_it_ends(without: Json) -> None:
+    """One part, one response for each call, every message read once."""
     assert {name: told["phase"] for name, told in without["delegations"].items()} == {
         "house": "Completed",
         "part": "Completed",
@@ -144,13 +149,19 @@ async def test_L16_fault_01_killed_after_each_write_it_ends_as_without(
         ["UserMessage"],
     ]
     assert without["mailbox"] == []
-    for last in range(1, MOST):
+
+
+@pytest.mark.parametrize("first", range(1, EVERY + 1))
+async def test_L16_fault_01_killed_after_each_write_it_ends_as_without(
+    installed: ControlPlane, kubes: Sequence[Kube], without: Json, first: int
+) -> None:
+    """Whichever write was the last, here each of every sixth: the same end, in the same words."""
+    for last in range(first, MOST, EVERY):
         end, client = await _run(installed, kubes, last)
-        assert end == without, f"killed after {client.writes[-1]}, write {last} of {len(unharmed.writes)}"
+        assert end == without, f"killed after {client.writes[-1]}, write {last}"
         if not client.dead.is_set():
-            break
-    else:
-        raise AssertionError(f"the scenario has more than {MOST} writes: {unharmed.writes}")
+            return
+    raise AssertionError(f"the scenario has more than {MOST} writes")
 
 
 @pytest.mark.parametrize(

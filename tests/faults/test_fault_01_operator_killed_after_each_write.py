@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from belay_api.reasons import Reason
 from belay_dev.controlplane import ControlPlane
 from belay_dev.guard import Guard
@@ -17,7 +19,7 @@ from faults.invariants import Excused
 from faults.mortal import Mortal
 from faults.operating import PlayedGateway, World, delegation, staged
 from faults.playing import Play
-from faults.relay import Relay
+from faults.relay import Relay, renewing
 from waiting import eventually
 
 AGENTS_THERE = ("a", "b", "c")
@@ -91,6 +93,7 @@ async def _run(plane: ControlPlane, kubes: Sequence[Kube], last: int) -> tuple[J
         await admin.delete(NAMESPACES, None, namespace)
 
 
+@pytest.mark.timeout(600)
 async def test_G9_fault_01_killed_after_each_write_it_ends_as_without(
     installed: ControlPlane, admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube
 ) -> None:
@@ -130,7 +133,7 @@ async def test_G9_fault_01_processes_killed_as_soon_as_a_write_is_seen(
     async with staged(installed, admin_kube, operator_kube, gateway_kube, namespace, EXCUSED) as world:
         world.clock = SystemClock()  # type: ignore[assignment]
         gateway = world.gateway()
-        beating = asyncio.ensure_future(_renewing(world))
+        beating = asyncio.ensure_future(renewing(world))
         relay = Relay(guard, account, tmp_path)
         try:
             await _relayed(world, gateway, relay)
@@ -138,12 +141,6 @@ async def test_G9_fault_01_processes_killed_as_soon_as_a_write_is_seen(
             beating.cancel()
             relay.end()
     assert relay.killed == KILLS
-
-
-async def _renewing(world: World) -> None:
-    while True:
-        await world.renew()
-        await asyncio.sleep(1)  # a gateway renews by the clock, and the operator's process has the real one
 
 
 async def _relayed(world: World, gateway: PlayedGateway, relay: Relay) -> None:

@@ -73,8 +73,8 @@ def story(
 
 PARKED = mail("asked", phase="Parked", reason="KeepsFailing")
 PARKING = turn(1, ASKED, outcome="Parked", usage={}, reason="KeepsFailing")
-ONE_TOLD = {"turns": 1, "usage": {"calls": 0}, "lastError": {"reason": "KeepsFailing"}}
-OPEN = {"phase": "Executing", "turns": 1, "usage": {"calls": 1}, "openToolCalls": [{"id": "c"}]}
+ONE_TOLD: Json = {"turns": 1, "usage": {"calls": 0}, "lastError": {"reason": "KeepsFailing"}}
+OPEN: Json = {"phase": "Executing", "turns": 1, "usage": {"calls": 1}, "openToolCalls": [{"id": "c"}]}
 CUT = turn(2, outcome="Interrupted", usage={}, user=[result("c")])
 ASIDE = turn(2, DONE, outcome="Parked", usage={}, reason="Rejected")
 DONE_ASIDE = mail("done", "ToolResponse", call="c", phase="Parked", reason="Rejected")
@@ -104,6 +104,15 @@ STRAY = mail("stray", "ToolResponse", call="c", phase="Parked", reason="NotOpen"
         pytest.param(story(CALLED, ENDED, before=(session(21),)), id="told after it was there"),
         pytest.param(story(mail=(ASKED,), withdrawn=("asked",), last=session(turns=0, usage={})), id="withdrawn"),
         pytest.param(Story([[session()]], [[ASKED]], [], ()), id="a session that was deleted"),
+        pytest.param(
+            Story(
+                [[session()], [{**session(turns=0, usage={}), "metadata": meta("s", 99) | {"uid": "t"}}]],
+                [[ASKED]],
+                [[turn(1, user=[])]],
+                {"t"},
+            ),
+            id="a session that was deleted, and another of that name",
+        ),
     ],
 )
 def test_a_conversation_that_is_whole_passes(kept: Story) -> None:
