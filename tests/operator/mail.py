@@ -163,11 +163,13 @@ class Mail:
         await eventually(found)
 
     async def _all_seen(self, world: World) -> bool:
+        """Whether the operator knows each as it is; what is on its way out may be forgotten."""
         boxes = world.operator.seen.mailboxes
         for collection, seen in ((SESSIONS, boxes.sessions), (MESSAGES, boxes.messages)):
             listed = (await self.kube.list(collection, self.namespace))["items"]
-            there = {ref_of(obj): obj["metadata"]["resourceVersion"] for obj in listed}
-            known = {ref: record.version for ref, record in seen.items() if ref.namespace == self.namespace}
+            stay = (obj for obj in listed if "deletionTimestamp" not in obj["metadata"])
+            there = {ref_of(obj): obj["metadata"]["resourceVersion"] for obj in stay}
+            known = {ref: r.version for ref, r in seen.items() if ref.namespace == self.namespace and not r.leaving}
             if there != known:
                 return False
         return len(world.operator.seen.queue) == 0
