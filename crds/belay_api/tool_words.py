@@ -32,6 +32,11 @@ def tool_failed(tool: str, error: str) -> str:
     return f"the tool {tool} failed: {error}"
 
 
+def call_forgotten() -> str:
+    """The turn that made the call was deleted."""
+    return "what it was called with is no longer known"
+
+
 def tool_interrupted(tool: str) -> str:
     """Whoever ran it died, and it isn't known how far it came."""
     return f"interrupted: the process that ran {tool} ended; it may or may not have had its effect"

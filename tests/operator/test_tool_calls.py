@@ -9,7 +9,17 @@ import pytest
 from belay_api.meta import ANNOTATION_TOOL_USE, LABEL_SESSION
 from belay_api.names import Ref
 from belay_api.pendingmessage import MAX_CONTENT_BYTES
-from belay_kube.client import AGENTS, DELEGATIONS, MESSAGES, PERMISSION_REQUESTS, SESSIONS, Collection, Json, Kube
+from belay_kube.client import (
+    AGENTS,
+    DELEGATIONS,
+    MESSAGES,
+    PERMISSION_REQUESTS,
+    SESSIONS,
+    TURNS,
+    Collection,
+    Json,
+    Kube,
+)
 from belay_kube.errors import Forbidden, Unreachable
 from belay_operator.decisions.calls import Runs, Traits
 from belay_operator.decisions.outcomes import Response, failure
@@ -417,6 +427,18 @@ async def test_L14_an_allowed_delegation_that_is_deleted_is_not_made_again(site:
     assert (await site.response() or ("", True))[
         0
     ] == f"delegation {site.name('c')} was deleted before its end was known"
+
+
+async def test_L14_a_call_whose_turn_is_gone_is_answered(site: Site) -> None:
+    """Somebody deleted the turn while people were asked: nobody knows what was to be done."""
+    await opened(site, ASK)
+    await site.answers(CHORE)
+    await site.admin.delete(TURNS, site.namespace, "s-1")
+    await site.decide("c", "Allow")
+    await site.look()
+    assert await site.responses() == {
+        "c": ("the tool delegate failed: what it was called with is no longer known", False)
+    }
 
 
 # --- tools that run in this process --------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from belay_api.names import Ref, tool_call_name
 from belay_api.pendingmessage import MAX_CONTENT_BYTES, MessagePhase, MessageType
 from belay_api.reasons import Reason, SessionReason, agent_missing
 from belay_api.session_words import not_open
-from belay_api.tool_words import asks_to_use, call_interrupted, call_timed_out, tool_failed
+from belay_api.tool_words import asks_to_use, call_forgotten, call_interrupted, call_timed_out, tool_failed
 from belay_api.transitions import Phase
 from belay_kube.client import Json
 from belay_kube.clock import Clock
-from belay_kube.errors import Permanent, Unauthorized
+from belay_kube.errors import KubeError, Permanent, Unauthorized
 from belay_kube.events import About
 from belay_operator.decisions import calls as decide
 from belay_operator.decisions.calls import Answer, Runs, Start, Step, TimeOut, Wait
@@ -167,9 +167,16 @@ class Calls:
     ) -> None:
         live = await self._live(session) if steps else None
         is_open = {call.id for call in live.open_calls} if live else ()
+        failed: KubeError | None = None
         for call, step in steps:
-            if live and call.id in is_open:
-                await self._take(live, agent, call, step)
+            try:
+                if live and call.id in is_open:
+                    await self._take(live, agent, call, step)
+            except KubeError as error:
+                # The others don't wait for it.
+                failed = error
+        if failed:
+            raise failed
 
     async def _live(self, session: SessionRecord) -> SessionRecord | None:
         """The session as it is, if it still waits: a response that comes twice would be a stray (L15)."""
@@ -200,7 +207,8 @@ class Calls:
         blocks = (block for turn in reversed(turns) for block in tool_calls(turn))
         block = next((block for block in blocks if block["toolUseId"] == call.id), None)
         if block is None:
-            raise ValueError(f"{session.ref}: tool call {call.id} is open and in none of its turns")
+            await self._send(session, call, failure(tool_failed(call.tool, call_forgotten())))
+            return
         made = self._checked(session, agent, session.serving, block)
         if isinstance(made, Response):
             await self._send(session, call, made)
@@ -224,7 +232,10 @@ class Calls:
             tool_use_id=call.id,
             success=response.success,
         )
-        log.info("tool response", session=str(session.ref), tool=call.tool, success=response.success, sent=sent)
+        if sent:
+            # The watch tells of it later: until then the call would be answered again.
+            self.mailboxes.put_message(MessageRecord.read(sent))
+            log.info("tool response", session=str(session.ref), tool=call.tool, success=response.success)
 
     # --- when nobody waits any more ---
 

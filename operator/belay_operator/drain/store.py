@@ -62,7 +62,7 @@ class Store:
         spec: Json = {"agentRef": {"name": agent}}
         if parent:
             spec["parentRef"] = {"kind": "Delegation", "name": parent}
-        return await self._make(SESSIONS, "AgentSession", ref, spec, owner)
+        return bool(await self._make(SESSIONS, "AgentSession", ref, spec, owner))
 
     # --- mail ---
 
@@ -81,8 +81,8 @@ class Store:
         tool_use_id: str | None = None,
         success: bool | None = None,
         bounce_back: bool = False,
-    ) -> bool:
-        """Put a message from `source` (kind, name) into a session's mailbox; False when one of that name is there."""
+    ) -> Json | None:
+        """Put a message from `source` (kind, name) into a session's mailbox; None when one of that name is there."""
         said: Json = {
             "sessionRef": {"name": session.ref.name},
             "type": str(kind),
@@ -167,7 +167,7 @@ class Store:
     ) -> bool:
         """Make a Delegation; False when one of that name is there. Raises Permanent when it is refused."""
         marks = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
-        return await self._make(DELEGATIONS, "Delegation", ref, spec, marks=marks)
+        return bool(await self._make(DELEGATIONS, "Delegation", ref, spec, marks=marks))
 
     async def permission(self, ref: Ref) -> Json | None:
         """A PermissionRequest as it is now, with what was decided, or None."""
@@ -175,7 +175,7 @@ class Store:
 
     async def ask_permission(self, ref: Ref, spec: Json, session: SessionRecord) -> bool:
         """Make a PermissionRequest; False when one of that name is there."""
-        return await self._make(PERMISSION_REQUESTS, "PermissionRequest", ref, spec, owner_of(session))
+        return bool(await self._make(PERMISSION_REQUESTS, "PermissionRequest", ref, spec, owner_of(session)))
 
     # --- how ---
 
@@ -199,14 +199,13 @@ class Store:
         spec: Json,
         owner: Mapping[str, Any] | None = None,
         marks: Json | None = None,
-    ) -> bool:
+    ) -> Json | None:
         body = _body(kind, ref, spec, owner)
         body["metadata"].update(marks or {})
         try:
-            await self._kube.create(collection, ref.namespace, body)
+            return await self._kube.create(collection, ref.namespace, body)
         except AlreadyExists:
-            return False
-        return True
+            return None
 
 
 def owner_of(session: SessionRecord) -> Json:
