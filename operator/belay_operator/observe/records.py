@@ -7,7 +7,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any, TypeVar
 
-from belay_api.agent import OnAgentLost, Runtime
+from belay_api.agent import OnAgentLost, Runtime, ToolPermission
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.meta import ANNOTATION_CANCEL_CASCADE, ANNOTATION_TOUCH_SECONDS
 from belay_api.names import Ref
@@ -193,11 +193,19 @@ class AgentRecord:
     on_agent_lost: OnAgentLost
     timing: Json
     status: Json
+    provider: str | None = None
+    """The provider of its model; None for one that isn't of runtime Model."""
+    max_calls: int | None = None
+    """Most answers in one of its sessions; None: no limit."""
+    tools: tuple["ToolTerms", ...] = ()
+    description: str | None = None
+    """What it is good for: models that may delegate to it are told."""
 
     @classmethod
     def read(cls, obj: Json) -> "AgentRecord":
         """Read an Agent. Raises ValueError or KeyError when it isn't one."""
         meta, spec = obj["metadata"], obj["spec"]
+        model = spec.get("model") or {}
         return cls(
             ref=ref_of(obj),
             uid=meta["uid"],
@@ -210,7 +218,33 @@ class AgentRecord:
             on_agent_lost=OnAgentLost(spec.get("onAgentLost", OnAgentLost.CANCEL)),
             timing=dict(spec.get("timing") or {}),
             status=dict(obj.get("status") or {}),
+            provider=model.get("provider"),
+            max_calls=model.get("maxCallsPerSession"),
+            tools=tuple(ToolTerms.read(tool) for tool in spec.get("tools") or ()),
+            description=spec.get("description"),
         )
+
+    def terms(self, tool: str) -> "ToolTerms | None":
+        """On what terms its model is given a tool; None: the Agent says nothing of it."""
+        return next((terms for terms in self.tools if terms.name == tool), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTerms:
+    """On what terms a Model agent is given a tool."""
+
+    name: str
+    permission: ToolPermission
+    timeout: int | None
+    """Seconds."""
+    agents: tuple[str, ...]
+    """Whom `delegate` may be called for."""
+
+    @classmethod
+    def read(cls, tool: Json) -> "ToolTerms":
+        """Read an entry of Agent.spec.tools. Raises ValueError or KeyError when it isn't one."""
+        permission = ToolPermission(tool.get("permission", ToolPermission.ALLOW))
+        return cls(tool["name"], permission, tool.get("timeoutSeconds"), tuple(tool.get("agents") or ()))
 
 
 @dataclass(slots=True)
