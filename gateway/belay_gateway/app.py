@@ -51,7 +51,7 @@ from belay_gateway.touching import Touching
 from belay_gateway.writes import Writes
 from belay_kube.client import AGENTS, DELEGATIONS, PERMISSION_REQUESTS, SUBSCRIPTIONS, Kube
 from belay_kube.clock import Clock
-from belay_kube.reader import Reader
+from belay_kube.readers import AnyReader, everywhere
 
 log = structlog.get_logger(__name__)
 
@@ -112,17 +112,18 @@ class Gateway:
         )
         self._connect()
 
-    def _readers(self, kube: Kube, clock: Clock) -> dict[str, Reader]:
+    def _readers(self, kube: Kube, clock: Clock) -> dict[str, AnyReader]:
         mine = {"fieldSelector": f"status.holderIdentity={self.settings.identity}"}
         offered = {"fieldSelector": "status.phase=Dispatched"}
         held = {"fieldSelector": f"status.gateway={self.settings.identity}"}
         unsettled = {"fieldSelector": UNSETTLED}
+        resync = self.settings.resync_seconds
         return {
-            "agents": Reader(kube, AGENTS, self.agents, clock),
-            "rows": Reader(kube, SUBSCRIPTIONS, self.presence, clock, selectors=mine),
-            "offers": Reader(kube, DELEGATIONS, self.offers, clock, selectors=offered),
-            "holdings": Reader(kube, DELEGATIONS, self.holdings, clock, selectors=held),
-            "permissions": Reader(kube, PERMISSION_REQUESTS, self.decisions, clock, selectors=unsettled),
+            "agents": everywhere(kube, AGENTS, self.agents, clock, resync=resync),
+            "rows": everywhere(kube, SUBSCRIPTIONS, self.presence, clock, mine, resync),
+            "offers": everywhere(kube, DELEGATIONS, self.offers, clock, offered, resync),
+            "holdings": everywhere(kube, DELEGATIONS, self.holdings, clock, held, resync),
+            "permissions": everywhere(kube, PERMISSION_REQUESTS, self.decisions, clock, unsettled, resync),
         }
 
     def _connect(self) -> None:

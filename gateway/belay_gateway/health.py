@@ -7,7 +7,8 @@ import structlog
 from aiohttp import web
 
 from belay_gateway.metrics import Metrics
-from belay_kube.reader import STALLED_SECONDS, Reader
+from belay_kube.reader import STALLED_SECONDS
+from belay_kube.readers import AnyReader
 
 log = structlog.get_logger(__name__)
 
@@ -17,7 +18,7 @@ class Health:
 
     def __init__(
         self,
-        readers: Mapping[str, Reader],
+        readers: Mapping[str, AnyReader],
         lease_is_fresh: Callable[[], bool],
         is_draining: Callable[[], bool],
         metrics: Metrics,

@@ -16,6 +16,7 @@ from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.preflight import Need, leases, preflight, reading, writing_status
 from belay_kube.process import StartupError, announce, listen, run
+from belay_kube.scope import scope
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,8 @@ NEEDS = (
     Need("create", "delegations"),
     Need("patch", "delegations"),
     Need("patch", "permissionrequests"),
-    Need("create", "tokenreviews", "authentication.k8s.io"),
-    Need("create", "subjectaccessreviews", "authorization.k8s.io"),
+    Need("create", "tokenreviews", "authentication.k8s.io", namespaced=False),
+    Need("create", "subjectaccessreviews", "authorization.k8s.io", namespaced=False),
     Need("create", "events", "events.k8s.io"),
     *leases("list", "create", "patch"),
 )
@@ -51,6 +52,7 @@ def main() -> None:
 async def gate(settings: Settings) -> None:
     """Run one gateway process until cancelled, then end in order. Raises StartupError, KubeError."""
     kube = await connect(settings.kubeconfig)
+    kube.namespaces = scope(settings.namespace, settings.watch_namespaces)
     try:
         await preflight(kube, settings.namespace, NEEDS)
         await _serve(kube, settings)

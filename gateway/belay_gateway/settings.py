@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from belay_api.meta import DEFAULT_AUDIENCE
 from belay_api.timing import Times
+from belay_kube.reader import RESYNC_SECONDS
+from belay_kube.scope import WatchNamespaces
 
 PREFIX = "BELAY_"
 _DEFAULTS = Times()
@@ -44,18 +46,29 @@ class Settings(BaseSettings):
     """All times in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, cli_kebab_case=True, cli_implicit_flags=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        use_attribute_docstrings=True,
     )
 
     host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to serve sockets, the HTTP API, probes and metrics on."""
     port: Whole = Field(default=8080, ge=0, le=65535)
-    """0 takes a free one."""
+    """Port of the same; 0 takes a free one."""
     namespace: str = Field(default="belay", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-    """Of this process' Lease."""
+    """Namespace of this process' Lease."""
+    watch_namespaces: WatchNamespaces = Field(default_factory=list)
     identity: str = Field(default_factory=new_identity, pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+    """Name of this process in Leases, rows and Events; no other process has it."""
     audience: str = Field(default=DEFAULT_AUDIENCE, min_length=1)
+    """Audience that tokens must be made for."""
     kubeconfig: Path | None = None
+    """Configuration to reach the API server with."""
     log_format: Literal["console", "json"] = "console"
+    """How to log."""
     announce: bool = False
     """Print one line of JSON on standard output when ready."""
     allowed_origins: Words = Field(default_factory=list)
@@ -69,13 +82,22 @@ class Settings(BaseSettings):
     """What the subjects begin with; each cluster that shares a NATS needs its own."""
 
     heartbeat_seconds: Whole = Field(default=_DEFAULTS.heartbeat, ge=1, le=3600)
+    """Default of timing.heartbeatSeconds."""
     stale_after_seconds: Whole = Field(default=_DEFAULTS.stale_after, ge=2, le=86400)
+    """Default of timing.staleAfterSeconds; at least twice the heartbeat."""
     grace_seconds: Whole = Field(default=_DEFAULTS.grace, ge=0, le=86400)
+    """Default of timing.reconnectGraceSeconds."""
     deadline_seconds: Whole = Field(default=_DEFAULTS.deadline, ge=1, le=2592000)
+    """Default of timing.deadlineSeconds."""
     stuck_threshold_seconds: Whole = Field(default=_DEFAULTS.stuck_threshold, ge=1, le=2592000)
+    """Default of timing.stuckThresholdSeconds."""
 
     lease_renew_seconds: Whole = Field(default=5, ge=1, le=60)
+    """Between two renewals of this process' Lease."""
+    resync_seconds: Whole = Field(default=int(RESYNC_SECONDS), ge=1, le=86400)
+    """Most until what a watch tells is compared with a list."""
     ws_ping_seconds: Whole = Field(default=5, ge=1, le=60)
+    """Between two pings of a WebSocket."""
     handshake_seconds: Whole = Field(default=10, ge=1, le=60)
     """For a peer to say what it wants, and again for the review of its token."""
     keepalive_seconds: Whole = Field(default=75, ge=5, le=3600)
@@ -87,12 +109,17 @@ class Settings(BaseSettings):
     review_seconds: Whole = Field(default=300, ge=10, le=3600)
     """Between two reviews of a live socket's token and of its right to attach."""
     max_touches_per_second: Whole = Field(default=20, ge=1, le=1000)
+    """Renewals of rows, of all sockets together; with more sockets each is renewed less often."""
     max_queue_per_socket: Whole = Field(default=256, ge=8, le=65536)
+    """Frames that wait for a peer to read."""
     max_subscriptions_per_socket: Whole = Field(default=32, ge=1, le=1000)
+    """Subscriptions on one socket."""
     max_sockets_per_user: Whole = Field(default=20_000, ge=1, le=1_000_000)
+    """Sockets of one user at this gateway."""
     max_handshakes: Whole = Field(default=4096, ge=1, le=1_000_000)
     """Connections that ask for nothing yet, and again tokens under review."""
     max_token_bytes: Whole = Field(default=8192, ge=1024, le=65536)
+    """Size of a token."""
     max_cached_reviews: Whole = Field(default=10_000, ge=1, le=1_000_000)
     """Answers remembered of who a token is (at most 10 s), and again of what a user may."""
     max_requests_per_second: Whole = Field(default=50, ge=1, le=100000)

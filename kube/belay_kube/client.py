@@ -81,6 +81,9 @@ ACCESS_REVIEWS = Collection("apis/authorization.k8s.io/v1", "subjectaccessreview
 class Kube:
     """Requests to one API server; every failure is a `KubeError`."""
 
+    namespaces: tuple[str, ...] = ()
+    """Those that this process works in; empty: all."""
+
     def __init__(self, api: ApiClient) -> None:
         self._api = api
 
@@ -203,7 +206,22 @@ class Kube:
 
 
 async def pages(kube: Kube, collection: Collection, namespace: str | None = None, **query: str) -> AsyncIterator[Json]:
-    """List in chunks of 500, as of one moment; yields each page. Raises KubeError (Gone: begin again)."""
+    """List in chunks of 500, as of one moment; yields each page. Raises KubeError (Gone: begin again).
+
+    Without a `namespace`: everywhere `kube` works. If that is in some namespaces only, they are listed one after
+    another and each page says the version of the first: what is older and not listed is gone.
+    """
+    since: str | None = None
+    for place in (namespace,) if namespace or not kube.namespaces else kube.namespaces:
+        async for page in _pages(kube, collection, place, query):
+            since = since or page["metadata"]["resourceVersion"]
+            page["metadata"]["resourceVersion"] = since
+            yield page
+
+
+async def _pages(
+    kube: Kube, collection: Collection, namespace: str | None, query: Mapping[str, str]
+) -> AsyncIterator[Json]:
     asked = {**query, "limit": str(CHUNK)}
     while True:
         page = await kube.list(collection, namespace, **asked)

@@ -13,13 +13,15 @@ _SELF_REVIEWS = Collection("apis/authorization.k8s.io/v1", "selfsubjectaccessrev
 
 @dataclass(frozen=True)
 class Need:
-    """One right a process' account must have, in every namespace or in the process' own."""
+    """One right a process' account must have, in every namespace it works in or in its own."""
 
     verb: str
     resource: str
     group: str = GROUP
     subresource: str = ""
     own_namespace: bool = False
+    namespaced: bool = True
+    """Whether objects of it are in a namespace at all."""
 
     def __str__(self) -> str:
         resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
@@ -47,23 +49,35 @@ async def preflight(kube: Kube, namespace: str, needs: Sequence[Need]) -> None:
     Raises KubeError whose message is one line: which address, credential, definition or permission is at fault.
     """
     try:
-        await kube.list(AGENTS, limit="1")
+        await kube.list(AGENTS, next(iter(kube.namespaces), None), limit="1")
     except NotFound:
         raise Permanent(f"the resources of {GROUP} aren't installed: kubectl apply -k manifests/") from None
     except Unauthorized as error:
         raise Permanent(f"the API server doesn't accept the token or certificate: {error.message}") from None
     except Forbidden as error:
         raise Permanent(f"missing permission: {error.message}") from None
-    allowed = await asyncio.gather(*(_allowed(kube, need, namespace) for need in needs))
-    missing = [str(need) for need, ok in zip(needs, allowed, strict=True) if not ok]
+    asked = [(need, place) for need in needs for place in _places(kube, need, namespace)]
+    allowed = await asyncio.gather(*(_allowed(kube, need, place) for need, place in asked))
+    missing = [f"{need}{_in(kube, place)}" for (need, place), ok in zip(asked, allowed, strict=True) if not ok]
     if missing:
         raise Permanent(f"missing permission: {', '.join(missing)}; grant them to the ServiceAccount of this process")
 
 
-async def _allowed(kube: Kube, need: Need, namespace: str) -> bool:
-    attributes = {"verb": need.verb, "group": need.group, "resource": need.resource, "subresource": need.subresource}
+def _places(kube: Kube, need: Need, own: str) -> tuple[str | None, ...]:
+    """Where a need must be met; None: everywhere at once."""
     if need.own_namespace:
-        attributes["namespace"] = namespace
+        return (own,)
+    return kube.namespaces if kube.namespaces and need.namespaced else (None,)
+
+
+def _in(kube: Kube, place: str | None) -> str:
+    return f" in {place}" if kube.namespaces and place else ""
+
+
+async def _allowed(kube: Kube, need: Need, place: str | None) -> bool:
+    attributes = {"verb": need.verb, "group": need.group, "resource": need.resource, "subresource": need.subresource}
+    if place:
+        attributes["namespace"] = place
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

@@ -40,12 +40,20 @@ def run(name: str, settings_class: type[S], body: Callable[[S], Coroutine[Any, A
     except SettingsError as error:
         return _refuse(name, str(error), EXIT_USAGE)
     configure_logs(getattr(settings, "log_format", "console"))
+    structlog.get_logger(name).info("settings", **shown(settings))
     code = 0
     try:
         asyncio.run(_until_signal(body(settings)))
     except* (StartupError, KubeError) as group:
         code = _refuse(name, "; ".join(str(leaf) for leaf in _leaves(group)), EXIT_FAILED)
     return code
+
+
+def shown(settings: BaseSettings) -> dict[str, Any]:
+    """The settings in force, without those whose value may hold a secret: they are kept out of every print."""
+    fields = type(settings).model_fields
+    values = settings.model_dump(mode="json")
+    return {name: value if fields[name].repr or value is None else "(not shown)" for name, value in values.items()}
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

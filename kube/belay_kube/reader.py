@@ -2,11 +2,13 @@
 
 Promises its `Sink`: after `synced`, what it was told is the collection as of some moment, and every later change of it
 comes in order. An answer 410, an ERROR event or a lost place leads to a new list, whose missing objects are told as
-deleted. A silent watch shows in `age`, so that a probe can end the process (kopf#1276, DESIGN.md section 8).
+deleted; so does time, as whatever is between may lose events, double them or change their order (fault 9). A silent
+watch shows in `age`, so that a probe can end the process (kopf#1276, DESIGN.md section 8).
 """
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Mapping
 from typing import Protocol
@@ -23,7 +25,10 @@ WATCH_SECONDS = (240, 300)
 """A watch is asked to end after a random time in this range, so that many don't end together."""
 STALLED_SECONDS = 150.0
 """Bookmarks come about once a minute: a watch that was silent for longer than this is taken for dead."""
+RESYNC_SECONDS = 600.0
+"""A place in the watch is kept for at most so long: then everything is listed again, what was missed is made good."""
 _RETRY_SECONDS = (0.2, 5.0)
+_RESYNC_JITTER = (0.8, 1.0)
 
 Key = tuple[str, str]
 
@@ -56,6 +61,7 @@ class Reader:
         *,
         namespace: str | None = None,
         selectors: Mapping[str, str] | None = None,
+        resync: float = RESYNC_SECONDS,
     ) -> None:
         self._kube = kube
         self._collection = collection
@@ -67,6 +73,8 @@ class Reader:
         self._version: str | None = None
         self._in_contact = False
         self._heard = clock.monotonic()
+        self._resync = resync
+        self._list_at = clock.monotonic()
         self._log = log.bind(collection=collection.plural, **self._selectors)
         self._failures = 0
         self._heard_since_pause = True
@@ -91,7 +99,7 @@ class Reader:
         """Read until cancelled; failures are waited out with growing, jittered pauses."""
         while True:
             try:
-                if self._version is None:
+                if self._version is None or self._clock.monotonic() >= self._list_at:
                     await self._list()
                 await self._watch()
                 # A server that ends every watch at once must not be asked without pause.
@@ -130,15 +138,17 @@ class Reader:
             self._sink.deleted({"metadata": {"namespace": namespace, "name": name, "resourceVersion": listed_at}})
         self._known = seen
         self._version = listed_at
+        self._list_at = self._clock.monotonic() + self._resync * random.uniform(*_RESYNC_JITTER)  # noqa: S311
         self._contact()
 
     async def _watch(self) -> None:
-        """Watch until the server ends it."""
+        """Watch until the server ends it, or until it is time to list."""
+        left = max(1, math.ceil(self._list_at - self._clock.monotonic()))
         query = {
             **self._selectors,
             "resourceVersion": self._version or "",
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311
+            "timeoutSeconds": str(min(left, random.randint(*WATCH_SECONDS))),  # noqa: S311
         }
         async with self._kube.watch(self._collection, self._namespace, query) as lines:
             self._contact()
@@ -155,12 +165,15 @@ class Reader:
                 self._version = None
             raise error
         self._heard_since_pause = True
-        self._version = obj["metadata"]["resourceVersion"]
+        version = self._version = obj["metadata"]["resourceVersion"]
+        if kind == "BOOKMARK" or int(version) < int(self._known.get(_key(obj), version)):
+            # Nothing new, or overtaken on its way by what came after it.
+            return
         if kind == "DELETED":
             self._known.pop(_key(obj), None)
             self._sink.deleted(obj)
-        elif kind != "BOOKMARK":
-            self._known[_key(obj)] = obj["metadata"]["resourceVersion"]
+        else:
+            self._known[_key(obj)] = version
             self._sink.changed(obj)
 
     def _contact(self) -> None:

@@ -21,6 +21,7 @@ from belay_kube.client import (
 )
 from belay_kube.clock import Clock
 from belay_kube.reader import STALLED_SECONDS, Reader, Sink
+from belay_kube.readers import AnyReader, everywhere
 from belay_operator.apply import Applier
 from belay_operator.drain.assembly import Around, assemble
 from belay_operator.engine import Engine
@@ -74,7 +75,7 @@ class Operator:
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
 
-    def _make_readers(self) -> dict[str, Reader]:
+    def _make_readers(self) -> dict[str, AnyReader]:
         gateways = {"labelSelector": f"{LABEL_COMPONENT}={COMPONENT_GATEWAY}"}
         fed = self.seen, self.metrics
         made: dict[str, tuple[Collection, Sink, str | None, dict[str, str]]] = {
@@ -87,8 +88,11 @@ class Operator:
         made["permissions"] = PERMISSION_REQUESTS, sinks.permissions(*fed), None, {}
         made["sessions"] = SESSIONS, sinks.sessions(*fed), None, {}
         made["messages"] = MESSAGES, sinks.messages(*fed), None, {}
+        resync = self._settings.resync_seconds
         return {
-            name: Reader(self._kube, collection, sink, self._clock, namespace=where, selectors=selectors)
+            name: Reader(self._kube, collection, sink, self._clock, namespace=where, selectors=selectors, resync=resync)
+            if where
+            else everywhere(self._kube, collection, sink, self._clock, selectors, resync)
             for name, (collection, sink, where, selectors) in made.items()
         }
 

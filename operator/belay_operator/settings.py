@@ -15,6 +15,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from belay_api.timing import Times
+from belay_kube.reader import RESYNC_SECONDS
+from belay_kube.scope import WatchNamespaces
 from belay_operator.decisions import ttl
 from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
 from belay_operator.drain.tending import DEFAULT_KEEP_SECONDS as MESSAGE_KEEP_SECONDS
@@ -39,6 +41,7 @@ class Settings(BaseSettings):
     namespace: Annotated[str, Field(description="Namespace of the operator, its Lease and the gateways' Leases.")] = (
         "belay"
     )
+    watch_namespaces: WatchNamespaces = Field(default_factory=list)
     identity: Annotated[str, Field(description="Name of this process in Leases and Events.")] = Field(
         default_factory=lambda: f"belay-operator-{socket.gethostname().split('.')[0].lower()}-{uuid.uuid4().hex[:8]}"
     )
@@ -63,6 +66,9 @@ class Settings(BaseSettings):
     sweeper_interval: Annotated[
         int, Field(validation_alias="DELEGATION_SWEEPER_INTERVAL_S", description="Seconds between two sweeps.")
     ] = SWEEP_SECONDS
+    resync_seconds: Annotated[
+        int, Field(ge=1, le=86400, description="Most until what a watch tells is compared with a list.")
+    ] = int(RESYNC_SECONDS)
     ttl_seconds: Annotated[
         int, Field(ge=0, le=31536000, description="Default of ttlSecondsAfterFinished of delegations.")
     ] = ttl.DEFAULT_SECONDS

@@ -7,8 +7,9 @@ every task of the loop it is in (docs/decisions/0002).
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -17,6 +18,7 @@ import structlog
 from belay_api.meta import GROUP, SWEEPER_NAME, VERSION
 from belay_kube.client import Json, Kube
 from belay_kube.clock import Clock
+from belay_kube.process import StartupError
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +26,9 @@ _IDENTITY: Any = "belay"
 """kopf asks for one although peering is off."""
 _TICK_SECONDS = 1.0
 """How often the timer asks whether a sweep is due; asking costs nothing and writes nothing."""
+_Work = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+_WATCHER = "watcher for "
+"""What kopf's names of the tasks that watch begin with."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,16 @@ class KopfEdge:
         self._receiver = receiver
         self._home = asyncio.get_running_loop()
         self._stop = threading.Event()
+        self._ended = "kopf ended by itself"
 
     async def run(self) -> None:
-        """Run until cancelled. Raises whatever ends kopf."""
+        """Run until cancelled. Raises StartupError when a watch of kopf's ends, else whatever ends kopf."""
         done: asyncio.Future[None] = self._home.create_future()
         thread = threading.Thread(target=self._thread, args=(done,), name="kopf", daemon=True)
         thread.start()
         try:
             await asyncio.shield(done)
-            raise RuntimeError("kopf ended by itself")
+            raise StartupError(f"{self._ended}: start it again")
         finally:
             self._stop.set()
             await asyncio.wait({done}, timeout=10)
@@ -62,21 +68,35 @@ class KopfEdge:
     def _thread(self, done: "asyncio.Future[None]") -> None:
         error: BaseException | None = RuntimeError("kopf ended without a word")
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry(),
-                    settings=_settings(),
-                    standalone=True,
-                    clusterwide=True,
-                    stop_flag=self._stop,
-                    identity=_IDENTITY,
+            with asyncio.Runner() as runner:
+                runner.get_loop().set_task_factory(self._task)
+                runner.run(
+                    kopf.operator(
+                        registry=self._registry(),
+                        settings=_settings(),
+                        standalone=True,
+                        clusterwide=not self._kube.namespaces,
+                        namespaces=self._kube.namespaces,
+                        stop_flag=self._stop,
+                        identity=_IDENTITY,
+                    )
                 )
-            )
             error = None
         except BaseException as failure:  # noqa: BLE001 - handed over to the loop that waits for it
             error = failure if isinstance(failure, Exception) else RuntimeError(f"kopf ended: {failure!r}")
         finally:
             self._home.call_soon_threadsafe(_finish, done, error)
+
+    def _task(self, loop: asyncio.AbstractEventLoop, work: _Work, **named: Any) -> asyncio.Task[Any]:
+        """Make a task of kopf's; kopf itself goes on without a watch that failed, for ever (fault 11)."""
+        task = asyncio.Task(work, loop=loop, **named)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        if task.get_name().startswith(_WATCHER) and not task.cancelled():
+            self._ended = f"kopf's {task.get_name()} ended: {task.exception()!r}"
+            self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -124,6 +144,13 @@ class KopfEdge:
         )
 
 
+class _Pauses:
+    """Between kopf's tries of one request, without end: after the last, the watch that asked would end (fault 7)."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((1.0, 1.0, 2.0, 3.0), repeat(5.0))
+
+
 def _finish(done: "asyncio.Future[None]", error: BaseException | None) -> None:
     if done.done():
         return
@@ -143,6 +170,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
+    settings.networking.error_backoffs = _Pauses()
     settings.persistence.finalizer = f"{GROUP}/sweeper"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
