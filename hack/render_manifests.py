@@ -1,8 +1,9 @@
 """Renders the chart into `manifests/`, for those who use kubectl: `python hack/render_manifests.py [--check] [FOLDER]`.
 
 Promises that `kubectl apply -k` of that folder installs what `helm install belay . --namespace belay` would, at once.
-So the DelegationSweeper stands in a file of its own: kubectl looks up every kind before it applies the first object,
-and refuses one whose definition comes with the same call. The operator makes it where it is missing.
+The DelegationSweeper is in neither: kubectl and Helm look up every kind before they make the first object, and refuse
+one whose definition comes with the same call. The operator makes it where it is missing; `sweeper.yaml` is for who
+keeps its settings beside these files.
 """
 
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from belay_api import generated
+from belay_api import generated, meta
 from belay_dev import binaries
 from belay_dev.tools import Tool
 
@@ -20,7 +21,7 @@ NAMESPACE = "belay"
 COMMAND = "make manifests"
 PATTERN = "*.yaml"
 INSTALL = "install.yaml"
-FILE_OF_KIND = {"CustomResourceDefinition": "crds.yaml", "DelegationSweeper": "sweeper.yaml"}
+FILE_OF_KIND = {"CustomResourceDefinition": "crds.yaml"}
 APPLIED = ("namespace.yaml", "crds.yaml", INSTALL)
 HEADER = generated.header("the chart", COMMAND)
 
@@ -30,7 +31,7 @@ Json = generated.Json
 def render(chart: Path) -> str:
     """The whole chart as YAML, definitions included. Raises CalledProcessError when Helm refuses it."""
     helm = binaries.ensure([Tool.HELM])[Tool.HELM]
-    command = [str(helm), "template", "belay", str(chart), "--namespace", NAMESPACE, "--include-crds"]
+    command = [str(helm), "template", "belay", str(chart), "--namespace", NAMESPACE]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -51,6 +52,20 @@ def namespace() -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
+def sweeper() -> Json:
+    """The DelegationSweeper without a setting: times come from the operator's environment, else from its defaults."""
+    return {
+        "apiVersion": meta.API_VERSION,
+        "kind": "DelegationSweeper",
+        "metadata": {
+            "name": meta.SWEEPER_NAME,
+            "namespace": NAMESPACE,
+            "labels": {"app.kubernetes.io/part-of": "belay"},
+        },
+        "spec": {},
+    }
+
+
 def kustomization() -> Json:
     """What `kubectl apply -k` takes."""
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(APPLIED)}
@@ -58,7 +73,7 @@ def kustomization() -> Json:
 
 def files() -> dict[str, str]:
     """The text of each manifest, by file name."""
-    made = {"namespace.yaml": namespace(), "kustomization.yaml": kustomization()}
+    made = {"namespace.yaml": namespace(), "sweeper.yaml": sweeper(), "kustomization.yaml": kustomization()}
     return {**split(render(ROOT)), **{name: HEADER + generated.dump(document) for name, document in made.items()}}
 
 

@@ -26,6 +26,8 @@ KUBERNETES_FLAGS = " ".join([
 OWN_MODULES = {
     Tool.ETCD: ("etcd", "go.etcd.io/etcd/server/v3"),
     Tool.NATS: ("nats", "github.com/nats-io/nats-server/v2"),
+    Tool.HELM_UNITTEST: ("helm-unittest", "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),
+    Tool.KUBECONFORM: ("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
 }
 """Folder of the Go module and package of the program, where it isn't Kubernetes' own."""
 HELM_FLAGS = f"{STRIPPED} -X helm.sh/helm/v4/internal/version.version=v{versions.HELM}"

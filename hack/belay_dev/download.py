@@ -61,6 +61,13 @@ def release(tool: Tool, system: str, machine: str) -> Release:
         base = f"https://github.com/nats-io/nats-server/releases/download/v{versions.NATS}"
         stem = f"nats-server-v{versions.NATS}-{system}-{arch}"
         return Release(f"{base}/{stem}.tar.gz", f"{base}/SHA256SUMS", f"{stem}/nats-server")
+    if tool is Tool.HELM_UNITTEST:
+        base = f"https://github.com/helm-unittest/helm-unittest/releases/download/v{versions.HELM_UNITTEST}"
+        named = f"{base}/helm-unittest-{system}-{arch}-{versions.HELM_UNITTEST}.tgz"
+        return Release(named, f"{base}/helm-unittest-checksum.sha", "untt")
+    if tool is Tool.KUBECONFORM:
+        base = f"https://github.com/yannh/kubeconform/releases/download/v{versions.KUBECONFORM}"
+        return Release(f"{base}/kubeconform-{system}-{arch}.tar.gz", f"{base}/CHECKSUMS", "kubeconform")
     if tool is Tool.HELM:
         url = f"https://get.helm.sh/helm-v{versions.HELM}-{system}-{arch}.tar.gz"
         return Release(url, f"{url}.sha256sum", f"{system}-{arch}/helm")

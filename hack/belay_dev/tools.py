@@ -19,11 +19,19 @@ class Tool(StrEnum):
     KUBECTL = "kubectl"
     HELM = "helm"
     NATS = "nats-server"
+    HELM_UNITTEST = "helm-unittest"
+    KUBECONFORM = "kubeconform"
 
     @property
     def version(self) -> str:
         """The pinned version, without a leading v."""
-        others = {Tool.ETCD: versions.ETCD, Tool.HELM: versions.HELM, Tool.NATS: versions.NATS}
+        others = {
+            Tool.ETCD: versions.ETCD,
+            Tool.HELM: versions.HELM,
+            Tool.NATS: versions.NATS,
+            Tool.HELM_UNITTEST: versions.HELM_UNITTEST,
+            Tool.KUBECONFORM: versions.KUBECONFORM,
+        }
         return others.get(self, versions.KUBERNETES)
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import render_manifests
-from belay_api import generated, schema
+from belay_api import charted, generated, schema
 from belay_dev import binaries
 from belay_dev.tools import Tool
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 READ = ("get", "list", "watch")
 _KINDS = ("agents", "agentsubscriptions", "delegations", "permissionrequests")
 _DRAINED = ("agentsessions", "pendingmessages")
-PACKED = {"Chart.yaml", "values.yaml", "values.schema.json", "templates", "crds", "LICENSE"}
+PACKED = {"Chart.yaml", "values.yaml", "values.schema.json", "templates", "files", "LICENSE"}
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +30,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def rendered(*arguments: str) -> list[Json]:
     """The chart's objects for some values."""
-    done = helm("template", "belay", str(ROOT), "--namespace", "belay", "--include-crds", *arguments)
+    done = helm("template", "belay", str(ROOT), "--namespace", "belay", *arguments)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -56,14 +56,32 @@ def test_the_manifests_are_up_to_date() -> None:
 
 
 def test_the_chart_holds_the_chart_only(tmp_path: Path) -> None:
-    """No source and no test is packed, and every definition is."""
+    """No source and no test is packed, and the definitions only as a template: Helm never upgrades those in crds/."""
     done = helm("package", str(ROOT), "--destination", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (package,) = tmp_path.iterdir()
     listed = subprocess.run(["tar", "tzf", str(package)], check=True, capture_output=True, text=True).stdout.split()
     packed = {name.partition("/")[2] for name in listed}
     assert {name.partition("/")[0] for name in packed} <= PACKED
-    assert {name for name in packed if name.startswith("crds/")} == {f"crds/{name}" for name in schema.files()}
+    assert f"templates/{charted.FILE}" in packed
+
+
+def test_the_definitions_are_the_models_own() -> None:
+    """What the chart installs is what the models say, but for labels and the word to keep it."""
+    for document in (d for d in rendered() if d["kind"] == "CustomResourceDefinition"):
+        metadata = document["metadata"]
+        assert metadata.pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert metadata.pop("labels")
+        (file,) = (text for text in schema.files().values() if f"name: {metadata['name']}\n" in text)
+        assert document == yaml.safe_load(file)
+
+
+def test_the_definitions_can_be_left_out_or_let_go() -> None:
+    """Two values for who keeps definitions elsewhere, or wants none left."""
+    assert not [d for d in rendered("--set", "crds.install=false") if d["kind"] == "CustomResourceDefinition"]
+    loose = [d for d in rendered("--set", "crds.keep=false") if d["kind"] == "CustomResourceDefinition"]
+    assert loose
+    assert not [d for d in loose if "annotations" in d["metadata"]]
 
 
 def test_the_chart_is_sound() -> None:
@@ -84,7 +102,12 @@ def test_other_names_reach_every_place() -> None:
 
 
 REFUSED = {
-    "unknown value": ("operator.replicas=2", "replicas"),
+    "unknown value": ("operator.replica=2", "replica"),
+    "unknown setting": ("gateway.settings.maxSocketz=5", "maxSocketz"),
+    "setting out of its range": ("gateway.settings.maxQueuePerSocket=2", "maxQueuePerSocket"),
+    "setting of the other process": ("operator.settings.maxHandshakes=5", "maxHandshakes"),
+    "address of a bus that is none": ("bus.url=http://x", "pattern"),
+    "tag where a digest belongs": ("image.digest=latest", "pattern"),
     "unknown part": ("database.url=x", "database"),
     "name that is none": ("operator.serviceAccount.name=Belay!", "pattern"),
     "empty name": ("operator.serviceAccount.name=", "operator"),

@@ -1,0 +1,35 @@
+"""A control plane of the chart's own, where nothing is installed yet but a namespace that enforces `restricted`."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from belay_dev.controlplane import ControlPlane
+from chart.helm import NAMESPACE, RELEASE, Helm
+
+_NAMESPACE = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {
+        "name": NAMESPACE,
+        "labels": {f"pod-security.kubernetes.io/{how}": "restricted" for how in ("enforce", "warn")},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """A started control plane, for the releases of all tests of the chart, one after the other."""
+    with ControlPlane() as started:
+        started.kubectl("create", "-f", "-", input=json.dumps(_NAMESPACE))
+        yield started
+
+
+@pytest.fixture
+def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
+    """Helm, with no release; what the test leaves is removed, definitions and all."""
+    program = Helm(plane, tmp_path_factory.mktemp("helm"))
+    yield program
+    program("uninstall", RELEASE, "--ignore-not-found")
+    plane.kubectl("delete", "crd", "--all", "--wait", "--timeout=120s")
