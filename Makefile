@@ -23,8 +23,17 @@ demo: binaries ## Show the main job on a control plane of its own
 
 .PHONY: test
 test: binaries node-clients ## Run the tests, on a real API server
-	@$(BIN)/python -m belay_dev.binaries nats-server > /dev/null
+	@$(BIN)/python -m belay_dev.binaries nats-server helm-unittest kubeconform > /dev/null
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: chart-test
+chart-test: binaries ## Run the tests of the chart, with a real Helm (part of `make test`)
+	@$(BIN)/python -m belay_dev.binaries helm-unittest kubeconform > /dev/null
+	@$(BIN)/python -m pytest tests/chart tests/crds/test_chart.py $(ARGS)
+
+.PHONY: image
+image: $(READY) ## Run the Dockerfile's steps in a clean folder, without a container engine
+	@hack/image.sh
 
 .PHONY: check
 check: lint generated test ## The one gate, here and in CI: lint, types, generated files, tests
