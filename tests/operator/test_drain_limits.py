@@ -15,7 +15,7 @@ from .world import LONG_STEP, World
 # --- what holds it up ---
 
 
-async def test_L4_a_session_stops_at_its_cap_and_says_so(world: World, mail: Mail) -> None:
+async def test_a_session_stops_at_its_cap_and_says_so(world: World, mail: Mail) -> None:
     """model.maxCallsPerSession; the mail waits, and goes on when the cap is raised."""
     await mail.agent("capped", {**ECHO, "maxCallsPerSession": 2})
     await mail.open(agent="capped")
@@ -44,7 +44,7 @@ async def test_L4_what_was_spent_adds_up(world: World, mail: Mail) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["Model", "Channel"])
-async def test_L2_mail_waits_while_nobody_may_be_asked(world: World, mail: Mail, runtime: str) -> None:
+async def test_mail_waits_while_nobody_may_be_asked(world: World, mail: Mail, runtime: str) -> None:
     """A suspended agent, and one that isn't of runtime Model: condition Blocked says which."""
     if runtime == "Model":
         await mail.change_agent(suspend=True)
@@ -62,7 +62,7 @@ async def test_L2_mail_waits_while_nobody_may_be_asked(world: World, mail: Mail,
     await mail.condition("Blocked", "False")
 
 
-async def test_L1_a_session_waits_for_its_agent(world: World, mail: Mail) -> None:
+async def test_a_session_waits_for_its_agent(world: World, mail: Mail) -> None:
     """References come in any order."""
     await mail.open(agent="later")
     await mail.send("hello")
@@ -74,7 +74,7 @@ async def test_L1_a_session_waits_for_its_agent(world: World, mail: Mail) -> Non
 
 
 @pytest.mark.parametrize("change", ["suspended", "deleted"])
-async def test_L4_an_answer_that_is_under_way_lands(world: World, mail: Mail, change: str) -> None:
+async def test_L4_an_answer_under_way_lands(world: World, mail: Mail, change: str) -> None:
     """Its agent is suspended, or deleted, while the model thinks: what was paid for is kept, the next mail waits."""
     slow = Slowly("fine")
     async with llm_server() as llm:
@@ -161,7 +161,7 @@ async def test_L9_returned_mail_is_kept_for_its_time(stopped_world: World, mail:
     assert await mail.waiting() == {}
 
 
-async def test_L1_mail_for_a_session_that_never_comes_goes_in_time(stopped_world: World, mail: Mail) -> None:
+async def test_mail_for_a_session_that_never_comes_goes_in_time(stopped_world: World, mail: Mail) -> None:
     """Its own time of creation counts."""
     await stopped_world.start(message_ttl_seconds=100)
     name = await mail.send("hello", session="nobody")
@@ -172,7 +172,7 @@ async def test_L1_mail_for_a_session_that_never_comes_goes_in_time(stopped_world
     assert await mail.waiting("nobody") == {}
 
 
-async def test_L1_a_session_that_is_being_deleted_is_not_drained(world: World, mail: Mail) -> None:
+async def test_a_session_that_is_being_deleted_is_not_drained(world: World, mail: Mail) -> None:
     """Somebody's finalizer holds it: its model is let go, and no turn is made that would go with it."""
     await mail.open()
     await mail.send("::wait 80000")
