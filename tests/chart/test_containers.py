@@ -31,36 +31,34 @@ def guard() -> Iterator[Guard]:
         yield started
 
 
-def _agent(plane: ControlPlane, namespace: str) -> str:
-    """An Agent whose owner is an account beside it; returns the account's token for the gateway."""
+def _agents(plane: ControlPlane, namespace: str) -> str:
+    """An Agent whose owner is an account beside it, and one of runtime Model; returns the account's token."""
     owner = {"kind": "ServiceAccount", "name": "default"}
-    agent = {
-        "apiVersion": "belay.dev/v1alpha1",
-        "kind": "Agent",
-        "metadata": {"name": "writer"},
-        "spec": {"owners": [owner]},
-    }
+    model = {"runtime": "Model", "model": {"provider": "echo", "name": "echo"}}
     plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=60s")
-    plane.kubectl("create", "--namespace", namespace, "-f", "-", input=json.dumps(agent))
+    for name, spec in {"writer": {"owners": [owner]}, "echo": model}.items():
+        agent = {"apiVersion": "belay.dev/v1alpha1", "kind": "Agent", "metadata": {"name": name}, "spec": spec}
+        plane.kubectl("create", "--namespace", namespace, "-f", "-", input=json.dumps(agent))
     return plane.service_account_token(namespace, "default", ["belay-gateway"])
 
 
 def _delegates(helm: Helm, guard: Guard, folder: Path, gateway: Container, namespace: str) -> None:
-    """The main job: attach, delegate, and get the result."""
+    """The main job: attach, delegate, and get the result; and the same of an agent that Belay drives itself."""
     environment = {
         **clean_environment(),
         "KUBECONFIG": str(helm.plane.kubeconfig),
         "BELAY_GATEWAY": gateway.url,
-        "BELAY_TOKEN": _agent(helm.plane, namespace),
+        "BELAY_TOKEN": _agents(helm.plane, namespace),
     }
     where = ["--namespace", namespace]
     command = [*BELAY, "agent", "run", "writer", *where, "--exec", "tr a-z A-Z"]
     agent = guard.spawn(command, log=folder / f"{namespace}.log", name="writer", env=environment)
-    done = subprocess.run(
-        [*BELAY, "delegate", "writer", "hold the rope", "--wait", *where],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.stdout.strip() == "HOLD THE ROPE", f"{done.stderr}\n{agent.tail()}\n{gateway.process.tail()}"
+    for name, answer in {"writer": "HOLD THE ROPE", "echo": "hold the rope"}.items():
+        done = subprocess.run(
+            [*BELAY, "delegate", name, "hold the rope", "--wait", *where],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert answer in done.stdout, f"{done.stderr}\n{agent.tail()}\n{gateway.process.tail()}"
     agent.stop()
 
 

@@ -164,7 +164,7 @@ async def test_every_selectable_field_is_one(admin_kube: Kube, objects: str, kin
 
 def test_the_samples_apply(installed: ControlPlane, namespace: str) -> None:
     """`manifests/samples` is accepted as it is, by kubectl's strict reading."""
-    for sample in ("agent.yaml", "model-agent.yaml", "delegation.yaml"):
+    for sample in ("agent.yaml", "model-agent.yaml", "permissions.yaml", "delegation.yaml"):
         installed.kubectl("create", "--namespace", namespace, "-f", str(MANIFESTS / "samples" / sample))
 
 
