@@ -37,6 +37,9 @@ from belay_operator.seen import Key, KeyKind, Seen
 
 log = structlog.get_logger(__name__)
 
+_SUM_SECONDS = 1.0
+"""Between two sums of what the sessions of an agent spent."""
+
 
 class Delegations(Protocol):
     """The delegations that a session works on."""
@@ -203,6 +206,7 @@ class Drainer:
                 return
             if await half.run(session, slot):
                 self._setbacks.went_well(ref)
+                self._spent(session.agent)
             else:
                 self._setbacks.was_idle(ref)
         except RoundFailed as failed:
@@ -213,6 +217,10 @@ class Drainer:
             slot.leave()
             del self._running[ref]
             self._seen.look_at_sessions([ref])
+
+    def _spent(self, agent: Ref) -> None:
+        """Its status tells what all of its sessions spent: they are summed up at most once in a while."""
+        self._seen.timers.sooner(Key(KeyKind.AGENT, agent), after(self._clock.now(), _SUM_SECONDS))
 
     async def _look_after(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
         """L17: the round under way is cut short when somebody asks for it, or nobody waits for the answer; else those
