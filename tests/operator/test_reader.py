@@ -113,10 +113,10 @@ async def reading(kube: Kube, clock: Clock, **how: Any) -> AsyncIterator[Told]:
         await asyncio.wait({task})
 
 
-async def told_by(*script: Answer | KubeError) -> tuple[list[str], list[str]]:
+async def told_by(*script: Answer | KubeError, **how: Any) -> tuple[list[str], list[str]]:
     """What the sink was told, and what the server was asked, until the script is over."""
     kube, clock = Scripted(*script), FakeClock()
-    async with reading(kube, clock) as told:
+    async with reading(kube, clock, **how) as told:
         while not kube.over.is_set():
             await clock.advance(1)
     return told.all, kube.asked
@@ -175,6 +175,22 @@ async def test_thousands_of_failures_are_outlived() -> None:
     told, asked = await told_by(*[Unreachable("down")] * 1100, FIRST)
     assert told == ["changed a@1", "changed b@2", "synced"]
     assert asked.count("list") == 1101
+
+
+async def test_what_was_overtaken_on_its_way_is_not_told() -> None:
+    """An older version of what is known changes nothing, and deletes nothing (fault 9)."""
+    late = [event("MODIFIED", thing("a", 9)), event("MODIFIED", thing("a", 7)), event("DELETED", thing("a", 8))]
+    told, _ = await told_by(FIRST, late)
+    assert told == ["changed a@1", "changed b@2", "synced", "changed a@9"]
+
+
+async def test_a_resync_makes_good_what_the_watch_never_told() -> None:
+    """Lost changes, deletions and what a late event brought back; contact was never lost (fault 9)."""
+    events = [event("DELETED", thing("b", 8)), event("MODIFIED", thing("b", 6))]
+    told, asked = await told_by(FIRST, events, listing(20, thing("c", 16)), resync=0)
+    assert told[:4] == ["changed a@1", "changed b@2", "synced", "deleted b"]
+    assert (told[4:6], sorted(told[6:])) == (["changed b@6", "changed c@16"], ["deleted a", "deleted b"])
+    assert asked[:3] == ["list", "watch from 5", "list"]
 
 
 async def test_a_list_that_fails_is_tried_again() -> None:
