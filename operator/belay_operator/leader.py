@@ -15,7 +15,7 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 from belay_api.times import to_wire
 from belay_kube.client import LEASES, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError
+from belay_kube.errors import KubeError, Temporary
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,9 @@ class _Lock(BaseLock):  # type: ignore[misc]
         self._kube = kube
         self._clock = clock
         self._seen: Json = {}
+        self._held = False
+        self.taken = asyncio.Event()
+        """Somebody else holds what was ours: this process was frozen, or cut off, for too long."""
 
     async def get(self, name: str, namespace: str) -> tuple[bool, LeaderElectionRecord | ApiException]:
         """Read the Lease."""
@@ -43,10 +46,13 @@ class _Lock(BaseLock):  # type: ignore[misc]
         except TimeoutError:
             return False, ApiException(status=0, reason=f"no answer within {self._patience:.0f} s")
         except KubeError as error:
+            await self._wait_as_asked(error)
             refusal = ApiException(status=error.status, reason=error.message)
             refusal.body = json.dumps({"code": error.status})
             return False, refusal
         spec = self._seen.get("spec") or {}
+        if self._held and spec.get("holderIdentity") not in (None, "", self.identity):
+            self.taken.set()
         duration = spec.get("leaseDurationSeconds")
         return True, LeaderElectionRecord(
             spec.get("holderIdentity"),
@@ -92,8 +98,15 @@ class _Lock(BaseLock):  # type: ignore[misc]
             return False
         except KubeError as error:
             log.warning("lease was not taken or renewed", error=error.message)
+            await self._wait_as_asked(error)
             return False
+        self._held = True
         return True
+
+    async def _wait_as_asked(self, error: KubeError) -> None:
+        """As long as the API server asked, but not until the Lease is lost by waiting alone."""
+        if isinstance(error, Temporary) and error.delay:
+            await self._clock.sleep(min(error.delay, self._patience))
 
 
 class LostLeadershipError(Exception):
@@ -105,7 +118,8 @@ async def lead(
 ) -> None:
     """Wait until this process leads, then run `work`; at its end the Lease is released.
 
-    Raises LostLeadershipError when the Lease could not be renewed for two thirds of `seconds`, else what `work` raises.
+    Raises LostLeadershipError when the Lease could not be renewed for two thirds of `seconds`, or another holds it;
+    else what `work` raises.
     """
     leading, lost = asyncio.Event(), asyncio.Event()
 
@@ -123,7 +137,9 @@ async def lead(
     try:
         await _first(leading.wait(), election)
         log.info("leading", identity=identity)
-        await _first(work(), lost.wait(), election)
+        await _first(work(), lost.wait(), lock.taken.wait(), election)
+        if lock.taken.is_set():
+            raise LostLeadershipError(f"another holds Lease {namespace}/{LEASE_NAME}, which was {identity}'s")
         if lost.is_set() or election.done():
             raise LostLeadershipError(f"{identity} could not renew Lease {namespace}/{LEASE_NAME} in time")
     finally:

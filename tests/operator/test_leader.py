@@ -116,3 +116,13 @@ async def test_a_leader_that_cannot_renew_ends(admin_kube: Kube, namespace: str)
         kube.mended = False
         await asyncio.wait({only.task}, timeout=30)
         assert "could not renew" in str(only.task.exception())
+
+
+async def test_a_leader_whose_lease_another_took_ends_at_once(admin_kube: Kube, namespace: str) -> None:
+    """It was away for too long: what it has left of its own time to renew in doesn't count (fault 5)."""
+    async with candidates(namespace, one=admin_kube) as [only]:
+        await asyncio.wait_for(only.leading.wait(), 30)
+        await admin_kube.patch(LEASES, namespace, LEASE_NAME, {"spec": {"holderIdentity": "two"}})
+        await asyncio.wait({only.task}, timeout=30)
+        assert "another holds Lease" in str(only.task.exception())
+    assert await holder(admin_kube, namespace) == "two"
