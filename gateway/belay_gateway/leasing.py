@@ -10,7 +10,7 @@ from belay_gateway.metrics import Metrics
 from belay_gateway.settings import Settings
 from belay_kube.client import Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, Unreachable
+from belay_kube.errors import KubeError, Temporary, Unreachable
 from belay_kube.lease import OwnLease
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Leasing:
         except KubeError as error:
             self._metrics.lease_renewals.labels("failed").inc()
             log.warning("the gateway's Lease could not be renewed, trying again", error=error.message[:300])
-            return _AGAIN_SECONDS
+            return (error.delay if isinstance(error, Temporary) else None) or _AGAIN_SECONDS
         self._metrics.lease_renewals.labels("ok").inc()
         self.renewed()
         return self._period

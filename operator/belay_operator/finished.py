@@ -5,7 +5,7 @@ import structlog
 from belay_api.transitions import LIVE
 from belay_kube.client import DELEGATIONS, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError
+from belay_kube.errors import KubeError, Temporary
 from belay_operator.expiry import Expiry
 from belay_operator.seen import Seen
 
@@ -37,9 +37,8 @@ class FinishedLister:
         """List when it is time, until cancelled."""
         await self._seen.until_complete()
         while True:
-            if self._is_due():
-                await self._try()
-            await self._clock.sleep(_LOOK_SECONDS)
+            asked = await self._try() if self._is_due() else None
+            await self._clock.sleep(asked or _LOOK_SECONDS)
 
     async def list(self) -> None:
         """One listing. Raises KubeError."""
@@ -52,11 +51,14 @@ class FinishedLister:
         self._expiry.parents.end()
         self._listed_at = began
 
-    async def _try(self) -> None:
+    async def _try(self) -> float | None:
+        """List; the seconds after which the API server asked to be asked again."""
         try:
             await self.list()
         except KubeError as error:
             log.warning("finished delegations could not be listed, will try again", error=error.message)
+            return error.delay if isinstance(error, Temporary) else None
+        return None
 
     def _is_due(self) -> bool:
         if self._listed_at is None or self._expiry.wants_listing():
