@@ -114,6 +114,11 @@ def mail_flows() -> str:
     return "the model answers"
 
 
+def turn_left_over(turn: str) -> str:
+    """The place of an answer is taken."""
+    return f"SessionTurn {turn} is left over from an earlier session of that name: delete it"
+
+
 def not_stored(said: str) -> str:
     """There is an answer, and the API server doesn't take it."""
     return f"the answer can't be stored: {said}"

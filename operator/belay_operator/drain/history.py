@@ -30,7 +30,8 @@ class History:
         held = self._held.get(session.uid)
         if held is None or len(held) != session.turns:
             listed = await self._store.turns(session.ref) if session.turns else []
-            held = [turn["spec"] for turn in listed if turn["spec"]["sequence"] <= session.turns]
+            mine = (turn["spec"] for turn in listed if is_of(turn, session))
+            held = [turn for turn in mine if turn["sequence"] <= session.turns]
             self._keep(session.uid, held)
         self._held.move_to_end(session.uid)
         return list(held)
@@ -52,6 +53,11 @@ class History:
         self._sizes[uid] = sum(map(size_of, turns), _TURN_BYTES)
         while len(self._held) > 1 and sum(self._sizes.values()) > self._most:
             self.forget(next(iter(self._held)))
+
+
+def is_of(turn: Json, session: SessionRecord) -> bool:
+    """Whether a turn is this session's, and was not left over by an earlier one of that name."""
+    return any(owner["uid"] == session.uid for owner in turn["metadata"].get("ownerReferences") or ())
 
 
 def size_of(turn: Json) -> int:

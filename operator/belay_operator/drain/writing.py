@@ -5,17 +5,23 @@ An answer was paid for, so it is tried to be written for a while. What was tried
 
 import structlog
 
+from belay_api.session_words import turn_left_over
 from belay_api.sessionturn import SessionTurnSpec
 from belay_kube.client import Json
 from belay_kube.clock import Clock
-from belay_kube.errors import Permanent, Temporary
+from belay_kube.errors import Forbidden, Permanent, Temporary
 from belay_operator.drain.asking import CutShort
 from belay_operator.drain.claims import Claim, Claims
+from belay_operator.drain.history import is_of
 from belay_operator.drain.store import Store
 
 log = structlog.get_logger(__name__)
 
 _TRIES = 6
+
+
+class _LeftOver(Temporary):
+    """An earlier session of that name was deleted, and its turn isn't yet."""
 
 
 class Writing:
@@ -32,19 +38,22 @@ class Writing:
         if claim.before.claim is None:
             return None
         found = await self._store.turn(claim.session.ref, claim.session.turns + 1)
-        if found is None:
+        if found is None or not is_of(found, claim.session):
             return None
         claim.is_settling = True
         return dict(found["spec"])
 
     async def write(self, claim: Claim, turn: SessionTurnSpec) -> Json:
         """Make a turn; its specification as it is there. Raises CutShort when another's is there and the claim is lost,
-        Permanent when it is refused, Temporary when it isn't known whether it is there."""
+        Permanent when it is refused or there is no place for it, Temporary when it isn't known whether it is there."""
         claim.is_settling = True
         for again in reversed(range(_TRIES)):
             try:
                 return await self._made(claim, turn)
-            except Temporary:
+            except Temporary as error:
+                if not again and isinstance(error, _LeftOver):
+                    claim.is_settling = False
+                    raise Forbidden(error.message, said=error.message) from error
                 if not again:
                     raise
                 await self._clock.sleep(2.0 ** (_TRIES - 1 - again))
@@ -66,4 +75,6 @@ class Writing:
             made = await self._store.turn(session.ref, turn.sequence)
         if made is None:
             raise Temporary(f"SessionTurn {turn.sequence} of {session.ref} was there and is gone: tried again")
+        if not is_of(made, session):
+            raise _LeftOver(turn_left_over(made["metadata"]["name"]))
         return dict(made["spec"])
