@@ -14,6 +14,7 @@ from belay_dev.controlplane import ControlPlane
 from belay_dev.guard import Guard
 from belay_dev.stack import Stack, Times
 from belay_kube.client import Kube, connect
+from faults.behind import Behind
 from faults.site import Site
 from gateway.stage import Stage
 
@@ -50,11 +51,26 @@ async def admin(stack: Stack) -> AsyncIterator[Kube]:
 
 
 @pytest.fixture
-async def site(stack: Stack, admin: Kube, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(stack: Stack, admin: Kube) -> AsyncIterator[Site]:
     """A namespace in that Belay, recorded; what must always hold is checked at the end of each test."""
-    async with Site.opened(stack, admin, tmp_path) as opened:
+    token = stack.ready.token_file.read_text().strip()
+    async with Site.opened(stack.control_plane.audit_log, token, admin) as opened:
         yield opened
     stack.tend()
+
+
+@pytest.fixture
+async def behind(installed: ControlPlane, guard: Guard, tmp_path: Path) -> AsyncIterator[Behind]:
+    """Belay's processes, as the test starts them, with relays before the API server."""
+    async with Behind.opened(installed, guard, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def place(behind: Behind, admin_kube: Kube) -> AsyncIterator[Site]:
+    """A namespace for them, recorded; what must always hold is checked at the end of each test."""
+    async with Site.opened(behind.control_plane.audit_log, behind.token, admin_kube) as opened:
+        yield opened
 
 
 @pytest.fixture

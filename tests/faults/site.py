@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from belay_api.meta import API_VERSION, SWEEPER_NAME
-from belay_dev.stack import Stack
 from belay_kube.client import AGENTS, DELEGATIONS, NAMESPACES, SUBSCRIPTIONS, SWEEPERS, Json, Kube
 from belay_kube.clock import SystemClock
 from faults.invariants import OPERATOR_NAMESPACE, Excused, History, broken, recorded
@@ -21,24 +20,27 @@ SECONDS = 90.0
 class Site:
     """Made by `Site.opened`."""
 
-    def __init__(self, stack: Stack, admin: Kube, folder: Path, namespace: str, history: History) -> None:
-        self.stack = stack
+    def __init__(self, audit_log: Path, token: str, admin: Kube, namespace: str, history: History) -> None:
+        self.audit_log = audit_log
+        self.token = token
+        """What agents attach with."""
         self.admin = admin
-        self.folder = folder
         self.namespace = namespace
         self.history = history
         self.lost: set[str] = set()
         """Delegations whose agent really was lost: the only ones that may be ended or requeued for it."""
+        self.late: set[str] = set()
+        """Delegations of which nothing could be written when they were due."""
         self._fleets: list[Workers] = []
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, stack: Stack, admin: Kube, folder: Path) -> AsyncIterator["Site"]:
+    async def opened(cls, audit_log: Path, token: str, admin: Kube) -> AsyncIterator["Site"]:
         """A namespace of its own; at the end its invariants are checked and its sockets closed."""
         made = await admin.create(NAMESPACES, None, {"metadata": {"generateName": "fault-"}})
         namespace: str = made["metadata"]["name"]
         async with recorded(admin, namespace) as history:
-            site = cls(stack, admin, folder, namespace, history)
+            site = cls(audit_log, token, admin, namespace, history)
             yield site
             try:
                 await site.check()
@@ -52,8 +54,8 @@ class Site:
         found = ["nothing was judged in time"]
 
         async def whole() -> bool:
-            audit, excused = self.stack.control_plane.audit_log, Excused(self.lost)
-            found[:] = await broken(self.admin, self.namespace, self.history, audit, SystemClock(), excused)
+            excused = Excused(self.lost, self.late)
+            found[:] = await broken(self.admin, self.namespace, self.history, self.audit_log, SystemClock(), excused)
             return not found
 
         try:
@@ -63,7 +65,7 @@ class Site:
 
     def workers(self, gateway: str) -> Workers:
         """Sockets to one gateway that accept whatever they are offered."""
-        made = Workers(f"{gateway}/cable", [self.stack.ready.token_file.read_text().strip()])
+        made = Workers(f"{gateway}/cable", [self.token])
         self._fleets.append(made)
         return made
 

@@ -1,6 +1,7 @@
 """Fault 13: an Agent is deleted while it has live sockets and open work."""
 
 from belay_api.reasons import Reason
+from belay_dev.stack import Stack
 from belay_kube.client import AGENTS, PERMISSION_REQUESTS
 from faults.site import SECONDS, Site
 from gateway.peer import Dialer, Peer, dialer, identifier
@@ -11,7 +12,7 @@ SESSIONS = ("s0", "s1")
 
 async def _attached(site: Site, dialing: Dialer, session: str) -> tuple[Peer, str]:
     agent = f"{site.namespace}/a"
-    peer = await dialing.dial(site.stack.ready.token_file.read_text().strip())
+    peer = await dialing.dial(site.token)
     await peer.subscribe(agent, session)
     return peer, identifier(agent_id=agent, session_id=session)
 
@@ -29,13 +30,13 @@ async def _works(site: Site, peer: Peer, text: str) -> None:
     assert (await peer.act(text, "request_permission", **asked))["type"] == "ack"
 
 
-async def test_G7_fault_13_nothing_is_left_of_a_deleted_agent(site: Site) -> None:
+async def test_G7_fault_13_nothing_is_left_of_a_deleted_agent(site: Site, stack: Stack) -> None:
     """Sockets closed with the reason and without a call to return, work Failed, rows and requests gone."""
     await site.agents("a", "bystander", maxActiveDelegations=2)
-    async with dialer(site.stack.ready.gateway) as dialing:
+    async with dialer(stack.ready.gateway) as dialing:
         (peer, text), (sibling, _) = [await _attached(site, dialing, session) for session in SESSIONS]
         await _works(site, peer, text)
-        other = site.workers(site.stack.ready.gateway)
+        other = site.workers(stack.ready.gateway)
         await other.dial(site.session_of(lambda _: "bystander"))
         await site.delegate("bystanders", "bystander")
 

@@ -1,6 +1,7 @@
 """Fault 21, for delegations: one that fails each time it is tried."""
 
 from belay_api.reasons import Reason
+from belay_dev.stack import Stack
 from faults.site import Site
 from gateway.peer import Peer, dialer, identifier
 
@@ -20,12 +21,12 @@ async def _does(peer: Peer, text: str, name: str) -> None:
     assert (await peer.act(text, "complete", name=name, attempt=1, result={"text": "x"}))["type"] == "ack"
 
 
-async def test_D12_fault_21_bounded_visible_and_the_next_is_delivered(site: Site) -> None:
+async def test_D12_fault_21_bounded_visible_and_the_next_is_delivered(site: Site, stack: Stack) -> None:
     """What waits behind it gets the slot while it backs off; after its last attempt it is Failed and says why."""
     site.lost.add("poison")
     await site.agents("a", maxActiveDelegations=1)
-    async with dialer(site.stack.ready.gateway) as dialing:
-        peer = await dialing.dial(site.stack.ready.token_file.read_text().strip())
+    async with dialer(stack.ready.gateway) as dialing:
+        peer = await dialing.dial(site.token)
         await peer.subscribe(f"{site.namespace}/a", "s")
         text = identifier(agent_id=f"{site.namespace}/a", session_id="s")
         retry = {"maxAttempts": MOST, "backoffSeconds": 1, "on": [str(Reason.AGENT_FAILED)]}

@@ -27,8 +27,8 @@ _IDENTITY: Any = "belay"
 _TICK_SECONDS = 1.0
 """How often the timer asks whether a sweep is due; asking costs nothing and writes nothing."""
 _Work = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
-_WATCHER = "watcher for "
-"""What kopf's names of the tasks that watch begin with."""
+_VITAL = ("watcher for ", "resource observer", "namespace observer", "multidimensional multitasker")
+"""What kopf's names of the tasks begin with that watch, or begin watches."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,20 @@ class KopfEdge:
         self._receiver = receiver
         self._home = asyncio.get_running_loop()
         self._stop = threading.Event()
-        self._ended = "kopf ended by itself"
+        self._done: asyncio.Future[None] = self._home.create_future()
 
     async def run(self) -> None:
         """Run until cancelled. Raises StartupError when a watch of kopf's ends, else whatever ends kopf."""
-        done: asyncio.Future[None] = self._home.create_future()
-        thread = threading.Thread(target=self._thread, args=(done,), name="kopf", daemon=True)
+        thread = threading.Thread(target=self._thread, name="kopf", daemon=True)
         thread.start()
         try:
-            await asyncio.shield(done)
-            raise StartupError(f"{self._ended}: start it again")
+            await asyncio.shield(self._done)
+            raise StartupError("kopf ended by itself: start it again")
         finally:
             self._stop.set()
-            await asyncio.wait({done}, timeout=10)
+            await asyncio.wait({self._done}, timeout=10)
 
-    def _thread(self, done: "asyncio.Future[None]") -> None:
+    def _thread(self) -> None:
         error: BaseException | None = RuntimeError("kopf ended without a word")
         try:
             with asyncio.Runner() as runner:
@@ -85,18 +84,21 @@ class KopfEdge:
         except BaseException as failure:  # noqa: BLE001 - handed over to the loop that waits for it
             error = failure if isinstance(failure, Exception) else RuntimeError(f"kopf ended: {failure!r}")
         finally:
-            self._home.call_soon_threadsafe(_finish, done, error)
+            self._home.call_soon_threadsafe(_finish, self._done, error)
 
     def _task(self, loop: asyncio.AbstractEventLoop, work: _Work, **named: Any) -> asyncio.Task[Any]:
-        """Make a task of kopf's; kopf itself goes on without a watch that failed, for ever (fault 11)."""
+        """Make a task of kopf's. When a watch of its own fails, kopf goes on without it; when what begins watches does,
+        kopf ends, or hangs: either way nothing would be heard any more, for ever (fault 11)."""
         task = asyncio.Task(work, loop=loop, **named)
         task.add_done_callback(self._task_ended)
         return task
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        if task.get_name().startswith(_WATCHER) and not task.cancelled():
-            self._ended = f"kopf's {task.get_name()} ended: {task.exception()!r}"
-            self._stop.set()
+        if task.cancelled() or self._stop.is_set() or not task.get_name().startswith(_VITAL):
+            return
+        if failure := task.exception():
+            error = StartupError(f"kopf's {task.get_name()} ended ({failure}): start it again")
+            self._home.call_soon_threadsafe(_finish, self._done, error)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
