@@ -15,7 +15,7 @@ from belay_gateway.settings import Settings
 from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.preflight import Need, leases, preflight, reading, writing_status
-from belay_kube.process import StartupError, announce, listen, run
+from belay_kube.process import StartupError, announce, listen, run, shown
 from belay_kube.scope import scope
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ async def gate(settings: Settings) -> None:
     kube.namespaces = scope(settings.namespace, settings.watch_namespaces)
     try:
         await preflight(kube, settings.namespace, NEEDS)
+        log.info("settings", **shown(settings))
         await _serve(kube, settings)
     finally:
         await kube.close()

@@ -40,7 +40,6 @@ def run(name: str, settings_class: type[S], body: Callable[[S], Coroutine[Any, A
     except SettingsError as error:
         return _refuse(name, str(error), EXIT_USAGE)
     configure_logs(getattr(settings, "log_format", "console"))
-    structlog.get_logger(name).info("settings", **shown(settings))
     code = 0
     try:
         asyncio.run(_until_signal(body(settings)))

@@ -10,7 +10,7 @@ from aiohttp import web
 from belay_kube.client import Kube, connect
 from belay_kube.clock import SystemClock
 from belay_kube.preflight import Need, leases, preflight, reading, writing_status
-from belay_kube.process import StartupError, announce, listen, run
+from belay_kube.process import StartupError, announce, listen, run, shown
 from belay_kube.scope import scope
 from belay_operator.app import Operator
 from belay_operator.health import Health
@@ -42,6 +42,7 @@ def main() -> None:
 
 async def operate(settings: Settings) -> None:
     """Run one operator process. Raises StartupError."""
+    log.info("settings", **shown(settings))
     kube = await connect(settings.kubeconfig)
     kube.namespaces = scope(settings.namespace, settings.watch_namespaces)
     metrics = Metrics()
