@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from belay_dev.controlplane import ControlPlane
 from belay_dev.guard import Guard
 from belay_kube.client import DELEGATIONS, Json, Kube
@@ -76,6 +78,7 @@ class Scene:
         return completed and await self.phase("talk", "Idle")
 
 
+@pytest.mark.timeout(600)
 async def test_L16_fault_01_model_agents_outlive_killed_operators(
     installed: ControlPlane, admin_kube: Kube, operator_kube: Kube, gateway_kube: Kube, namespace: str,
     guard: Guard, tmp_path: Path
