@@ -1,7 +1,7 @@
 """The admission policies of Model agents: what may be named in their spec, and who writes their sessions and mail.
 
 They promise that nobody has a Secret or ConfigMap read, or a delegation made, through a model that they couldn't read
-or make themselves, and that mail bears its sender's name.
+or make themselves, and that mail bears its sender's name and no tool's.
 """
 
 from belay_api import meta
@@ -39,18 +39,21 @@ def _may_delegate(name: str) -> str:
 
 
 _DELEGATES = "has({0}.spec.tools) ? {0}.spec.tools.filter(t, has(t.agents)).map(t, t.agents)[?0].orValue([]) : []"
+_TERMS = "has({0}.spec.tools) ? {0}.spec.tools.filter(t, has(t.agents)).map(t, t.permission) : []"
+_TOLD = ("system", "systemFrom", "provider", "baseURL")
+"""What decides to what ends a model uses its tools."""
 
 MODEL_POLICIES = (
     Policy(
         name="belay-agent-secrets",
         promise="A Secret or ConfigMap is read in an Agent's name, so only who may read it may name it, or say where "
-        "the key is sent.",
+        "it is sent.",
         matches=((("CREATE", "UPDATE"), ("agents",)),),
         variables={
             "secret": f"{_given('object', 'apiKeySecretRef')} ? object.spec.model.apiKeySecretRef.name : ''",
             "secretStands": _stands("apiKeySecretRef", "baseURL", "provider"),
             "configMap": f"{_given('object', 'systemFrom')} ? object.spec.model.systemFrom.name : ''",
-            "configMapStands": _stands("systemFrom"),
+            "configMapStands": _stands("systemFrom", "baseURL", "provider"),
         },
         checks=(
             Check(
@@ -62,23 +65,28 @@ MODEL_POLICIES = (
             Check(
                 f"variables.configMap == '' || variables.configMapStands || {_may_get('configmaps', 'configMap')}",
                 f"'spec.model.systemFrom: ' + {WHO} + ' may not get configmaps/' + variables.configMap + "
-                "' in namespace ' + request.namespace + ', so may not have it used; ask for a Role with it'",
+                "' in namespace ' + request.namespace + ', so may not have it used or sent elsewhere; ask for a Role "
+                "with it'",
             ),
         ),
     ),
     Policy(
         name="belay-agent-delegates",
-        promise="A Model agent delegates in the name of whoever said to whom: who may delegate to these agents.",
+        promise="A Model agent delegates in the name of whoever said to whom, or told it to what ends and on what "
+        "terms: who may delegate to these agents.",
         matches=((("CREATE", "UPDATE"), ("agents",)),),
         variables={
-            "before": f"request.operation == 'CREATE' ? [] : ({_DELEGATES.format('oldObject')})",
+            "told": _stands(*_TOLD),
+            "terms": f"request.operation == 'UPDATE' && ({_TERMS.format('object')}) == ({_TERMS.format('oldObject')})",
+            "before": f"variables.told && variables.terms ? ({_DELEGATES.format('oldObject')}) : []",
             "named": f"({_DELEGATES.format('object')}).filter(name, !(name in variables.before))",
         },
         checks=(
             Check(
                 f"variables.named.all(name, {_may_delegate('name')})",
                 f"'spec.tools: ' + {WHO} + ' lacks the verb {meta.VERB_DELEGATE} on one of agents ' + "
-                "variables.named.join(', ') + ' in namespace ' + request.namespace + ', so may not give it to a model; "
+                "variables.named.join(', ') + ' in namespace ' + request.namespace + ', so may not give it to a model, "
+                "nor change spec.model (system, systemFrom, provider, baseURL) or the permission of one that has it; "
                 "ask for a Role that grants it'",
             ),
         ),
@@ -113,9 +121,14 @@ MODEL_POLICIES = (
     ),
     Policy(
         name="belay-message-senders",
-        promise="Nobody sends mail in another's name.",
+        promise="Nobody sends mail in another's name, and tools answer for themselves.",
         matches=((("CREATE",), ("pendingmessages",)),),
         checks=(
+            Check(
+                "variables.writer != '' || object.spec.type != 'ToolResponse'",
+                f"'spec.type: ' + {WHO} + ' may not send a ToolResponse, only ' + variables.operator + "
+                "' may: the tool that was called answers itself; send a UserMessage'",
+            ),
             Check(
                 "variables.writer != '' || !has(object.spec.source) || (object.spec.source.kind == 'User' && "
                 f"object.spec.source.name == {WHO})",

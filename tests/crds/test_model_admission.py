@@ -119,6 +119,18 @@ async def test_D13_who_may_delegate_may_open_a_session(every: dict[str, Kube], s
         await every[name].create(SESSIONS, shared, session(f"by-{name}", agentRef={"name": "b"}))
 
 
+async def test_L14_tools_answer_for_themselves(every: dict[str, Kube], shared: str) -> None:
+    """What a model is told as the response of a tool, no user says, not even in their own name or an administrator."""
+    answer = {"type": "ToolResponse", "toolUseId": "toolu_1"}
+    for sender in ("alice", "admin"):
+        kube, me = every[sender], await _name(every[sender])
+        said = rf"spec\.type: {me} may not send a ToolResponse, only {OPERATOR} may: the tool that was called answers"
+        for source in ({}, {"source": {"name": me}}):
+            with pytest.raises(Forbidden, match=said):
+                await kube.create(MESSAGES, shared, message("forged", **answer, **source))
+    await every["operator"].create(MESSAGES, shared, message("a-tools", **answer))
+
+
 MODEL: Json = {"provider": "anthropic", "name": "m", "baseURL": "https://one.example"}
 KEY: Json = {"apiKeySecretRef": {"name": "own", "key": "k"}}
 OTHERS_KEY: Json = {"apiKeySecretRef": {"name": "others", "key": "k"}}
@@ -163,37 +175,67 @@ async def test_D13_an_agent_is_given_what_its_maker_holds(
 
 
 @pytest.fixture(scope="module")
-async def theirs(admin_kube: Kube, shared: str) -> str:
-    """An agent with a key, a prompt and delegates that Alice couldn't give it; patches of it are dry runs."""
-    await admin_kube.create(AGENTS, shared, model_agent("theirs", ["a", "b"], **OTHERS_KEY, **OTHERS_PROMPT))
-    return "theirs"
+async def theirs(admin_kube: Kube, shared: str) -> None:
+    """Agents with what Alice couldn't give them: `theirs` has a key and a prompt, `chief` delegates, which it asks for
+    each time; patches of them are dry runs."""
+    await admin_kube.create(AGENTS, shared, model_agent("theirs", **OTHERS_KEY, **OTHERS_PROMPT))
+    chief = model_agent("chief", ["a", "b"], system="theirs")
+    chief["spec"]["tools"][1]["permission"] = "Ask"
+    await admin_kube.create(AGENTS, shared, chief)
 
 
-def _delegates(*names: str) -> Json:
-    return {"tools": [{"name": "delegate", "agents": list(names)}]}
+def _delegates(*names: str, permission: str = "Ask") -> Json:
+    return {"tools": [{"name": "delegate", "agents": list(names), "permission": permission}]}
 
 
-CHANGED: dict[str, tuple[Json, str | None]] = {
-    "nothing of these": ({"description": "new", "model": {"name": "other", "maxTokens": 5}}, None),
-    "no key any more": ({"model": {"apiKeySecretRef": None}}, None),
-    "no prompt any more": ({"model": {"systemFrom": None, "system": "mine"}}, None),
-    "own instead": ({"model": {**KEY, **PROMPT}}, None),
-    "own key, elsewhere": ({"model": {**KEY, "baseURL": "https://two.example"}}, None),
-    "one agent less": (_delegates("b"), None),
-    "no tool any more": ({"tools": None}, None),
-    "the key to another address": ({"model": {"baseURL": "https://two.example"}}, "spec.model.apiKeySecretRef: "),
-    "the key to the provider's own address": ({"model": {"baseURL": None}}, "spec.model.apiKeySecretRef: "),
-    "the key to another provider": ({"model": {"provider": "echo"}}, "spec.model.apiKeySecretRef: "),
-    "another key of that Secret": ({"model": {"apiKeySecretRef": {"key": "root"}}}, "spec.model.apiKeySecretRef: "),
-    "another key of that ConfigMap": ({"model": {"systemFrom": {"key": "root"}}}, "spec.model.systemFrom: "),
-    "one agent more": (_delegates("a", "b", "c"), "on one of agents c in namespace"),
+CHANGED: dict[str, tuple[str, Json, str | None]] = {
+    "nothing of these": ("theirs", {"description": "new", "model": {"name": "other", "maxTokens": 5}}, None),
+    "no key any more": ("theirs", {"model": {"apiKeySecretRef": None}}, None),
+    "no prompt any more": ("theirs", {"model": {"systemFrom": None, "system": "mine"}}, None),
+    "own instead": ("theirs", {"model": {**KEY, **PROMPT}}, None),
+    "own key and prompt, elsewhere": (
+        "theirs",
+        {"model": {**KEY, **PROMPT, "baseURL": "https://two.example"}},
+        None,
+    ),
+    "the key to another address": (
+        "theirs",
+        {"model": {"baseURL": "https://two.example"}},
+        "spec.model.apiKeySecretRef: ",
+    ),
+    "the key to the provider's own address": ("theirs", {"model": {"baseURL": None}}, "spec.model.apiKeySecretRef: "),
+    "the key to another provider": ("theirs", {"model": {"provider": "echo"}}, "spec.model.apiKeySecretRef: "),
+    "another key of that Secret": (
+        "theirs",
+        {"model": {"apiKeySecretRef": {"key": "root"}}},
+        "spec.model.apiKeySecretRef: ",
+    ),
+    "another key of that ConfigMap": ("theirs", {"model": {"systemFrom": {"key": "root"}}}, "spec.model.systemFrom: "),
+    "the prompt to another address": (
+        "theirs",
+        {"model": {**KEY, "baseURL": "https://two.example"}},
+        "spec.model.systemFrom: ",
+    ),
+    "the prompt to another provider": ("theirs", {"model": {**KEY, "provider": "echo"}}, "spec.model.systemFrom: "),
+    "nothing of the delegates": ("chief", {"description": "new", "model": {"name": "other", "maxTokens": 5}}, None),
+    "one agent less": ("chief", _delegates("b"), None),
+    "one agent less, who is told otherwise": ("chief", {**_delegates("a"), "model": {"system": "mine"}}, None),
+    "no tool any more": ("chief", {"tools": None, "model": {"system": "mine"}}, None),
+    "one agent more": ("chief", _delegates("a", "b", "c"), "on one of agents c in namespace"),
+    "nobody is asked any more": ("chief", _delegates("a", "b", permission="Allow"), "on one of agents a, b in "),
+    "delegates told otherwise": ("chief", {"model": {"system": "mine"}}, "on one of agents a, b in "),
+    "delegates told nothing": ("chief", {"model": {"system": None}}, "on one of agents a, b in "),
+    "delegates told from elsewhere": ("chief", {"model": {"system": None, **PROMPT}}, "on one of agents a, b in "),
+    "delegates of another address": ("chief", {"model": {"baseURL": "https://two.example"}}, "on one of agents a, b "),
+    "delegates of another provider": ("chief", {"model": {"provider": "echo"}}, "on one of agents a, b in "),
 }
 
 
-@pytest.mark.parametrize(("change", "said"), CHANGED.values(), ids=CHANGED)
-async def test_D13_what_stands_may_stay(alice: Kube, theirs: str, shared: str, change: Json, said: str | None) -> None:
+@pytest.mark.usefixtures("theirs")
+@pytest.mark.parametrize(("name", "change", "said"), CHANGED.values(), ids=CHANGED)
+async def test_D13_what_stands_may_stay(alice: Kube, shared: str, name: str, change: Json, said: str | None) -> None:
     """Who holds none of it may change all else, take it away, and not turn it to other ends."""
-    patch = alice.patch(AGENTS, shared, theirs, {"spec": change}, dryRun="All")
+    patch = alice.patch(AGENTS, shared, name, {"spec": change}, dryRun="All")
     if said is None:
         assert await patch
         return

@@ -139,7 +139,7 @@ async def test_L14_what_passes_by_itself_is_tried_again(site: Site) -> None:
     with pytest.raises(Unreachable):
         await site.answers(use("fly", "1"), use("work", "2"), CHORE, release=False)
     assert set(await site.responses()) == {"1"}
-    turn = (await site.store.turns(site.ref("s")))[0]["spec"]
+    turn = (await site.store.turn(site.ref("s"), 1) or {})["spec"]
     await site.finishes(turn)
     assert {call: success for call, (_, success) in (await site.responses()).items()} == {"1": False, "2": True}
     assert await site.made("c")
@@ -169,7 +169,7 @@ async def test_L14_delegate_makes_a_delegation_once(site: Site) -> None:
     await site.answers(block, release=False)
     site.restart()
     await site.look()
-    await site.finishes((await site.store.turns(site.ref("s")))[0]["spec"])
+    await site.finishes((await site.store.turn(site.ref("s"), 1) or {})["spec"])
     made = await site.delegation("c")
     assert made["spec"] == {
         "agentRef": {"name": "helper"},
@@ -451,7 +451,7 @@ async def test_L14_a_tool_in_this_process_starts_once_the_session_says_so(site: 
     await opened(site, {"name": "work"})
     await site.answers(use("work"), release=False)
     assert tool.started == []
-    await site.finishes((await site.store.turns(site.ref("s")))[0]["spec"])
+    await site.finishes((await site.store.turn(site.ref("s"), 1) or {})["spec"])
     await eventually(lambda: tool.started)
     await site.look()
     await site.look()
@@ -534,7 +534,7 @@ async def test_D8_reply_completes_what_the_session_works_on(site: Site) -> None:
         status = (await site.admin.get(DELEGATIONS, site.namespace, name))["status"]
         assert status["result"] == {"text": "42", "data": {"n": 1}, "uri": "s3://x"}
         assert (status["phase"], status["reason"]) == ("Completed", "Completed")
-    await site.finishes((await site.store.turns(site.ref("s")))[0]["spec"])
+    await site.finishes((await site.store.turn(site.ref("s"), 1) or {})["spec"])
     assert await site.response("1") == ("delivered: one, two is Completed with it", True)
     await site.answers(use("reply", "2", text="43"))
     content, success = await site.response("2") or ("", False)
@@ -614,7 +614,7 @@ async def test_L15_a_response_to_a_call_that_is_not_open_is_parked_and_recorded(
     await site.answers(CHORE)
     for name, call in (("first", "c"), ("second", "c"), ("other", "x")):
         spec = {"sessionRef": {"name": "s"}, "type": "ToolResponse", "toolUseId": call, "content": name}
-        await site._make(MESSAGES, "PendingMessage", name, spec)
+        await site._make(MESSAGES, "PendingMessage", name, spec, site.operator)
     claim = {"holderIdentity": ME, "token": "t", "renewTime": "2026-01-01T00:00:00.000000Z", "durationSeconds": 30}
     await site.status(phase="Awaiting", claim=claim)
     assert [await stray(site, name) for name in ("first", "second", "other")] == [False] * 3

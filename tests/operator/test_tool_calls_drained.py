@@ -150,7 +150,8 @@ async def test_L14_what_a_model_gets_wrong_comes_back(world: World, mail: Mail) 
 async def test_L15_a_response_that_nothing_waits_for_is_parked(world: World, mail: Mail) -> None:
     """And the session goes on."""
     await mail.open()
-    name = await mail.send("42", type="ToolResponse", toolUseId="nobody")
+    tool = Mail(world.operator_kube, mail.namespace)
+    name = await tool.send("42", name="nobodys", type="ToolResponse", toolUseId="nobody")
     parked = await eventually(lambda: _status(mail, name))
     assert (parked["phase"], parked["reason"]) == ("Parked", "NotOpen")
     await mail.send("hello")
