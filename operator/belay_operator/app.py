@@ -17,7 +17,6 @@ from belay_kube.client import (
     SUBSCRIPTIONS,
     Collection,
     Kube,
-    pages,
 )
 from belay_kube.clock import Clock
 from belay_kube.reader import STALLED_SECONDS, Reader, Sink
@@ -71,7 +70,6 @@ class Operator:
             kube, self.engine, clock, settings.namespace, settings.sweeper_interval, self._recorder, self.metrics
         )
         self.finished = FinishedLister(kube, self.seen, self.engine.expiry, clock)
-        self._agents = sinks.agents(self.seen, self.metrics)
         self.readers = self._make_readers()
         self.ready = asyncio.Event()
 
@@ -85,6 +83,7 @@ class Operator:
         }
         for name in made:
             self.presence.contact_lost(name)
+        made["agents"] = AGENTS, sinks.agents(*fed), None, {}
         made["permissions"] = PERMISSION_REQUESTS, sinks.permissions(*fed), None, {}
         made["sessions"] = SESSIONS, sinks.sessions(*fed), None, {}
         made["messages"] = MESSAGES, sinks.messages(*fed), None, {}
@@ -116,8 +115,6 @@ class Operator:
 
     def _edge(self) -> KopfEdge:
         receiver = Receiver(
-            agent=self._agents.changed,
-            agent_gone=self._agents.deleted,
             sweeper=self.sweeper.configured,
             tick=self.sweeper.tick,
         )
@@ -126,9 +123,6 @@ class Operator:
     async def _open(self) -> None:
         """Decide nothing before everything was seen once: a missing agent must really be missing."""
         await self.sweeper.ensure()
-        async for page in pages(self._kube, AGENTS):
-            for obj in page["items"]:
-                self._agents.changed(obj)
         for reader in self.readers.values():
             await reader.has_synced.wait()
         await self.engine.braking.resume()

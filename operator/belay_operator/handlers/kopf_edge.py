@@ -1,4 +1,4 @@
-"""kopf's side of the operator: Agents and the DelegationSweeper, by `on.event` and one timer (DESIGN.md section 8).
+"""kopf's side of the operator: the DelegationSweeper, by `on.event` and one timer (DESIGN.md section 8).
 
 kopf runs in a thread with a loop of its own: it takes over the signals of the main thread, and at its end it cancels
 every task of the loop it is in (docs/decisions/0002).
@@ -35,8 +35,6 @@ _VITAL = ("watcher for ", "resource observer", "namespace observer", "multidimen
 class Receiver:
     """Who is told; every call comes in the loop that made the edge."""
 
-    agent: Callable[[Json], None]
-    agent_gone: Callable[[Json], None]
     sweeper: Callable[[Json | None], None]
     tick: Callable[[], Awaitable[None]]
 
@@ -107,11 +105,6 @@ class KopfEdge:
         async def login(**_: Any) -> kopf.ConnectionInfo:
             connection: kopf.ConnectionInfo = await self._at_home(self._credentials())
             return connection
-
-        @kopf.on.event(GROUP, VERSION, "agents", registry=registry)
-        async def agent(event: kopf.RawEvent, **_: Any) -> None:
-            tell = self._receiver.agent_gone if event["type"] == "DELETED" else self._receiver.agent
-            self._home.call_soon_threadsafe(tell, dict(event["object"]))
 
         @kopf.on.event(GROUP, VERSION, "delegationsweepers", registry=registry, when=self._is_ours)
         async def sweeper(event: kopf.RawEvent, **_: Any) -> None:

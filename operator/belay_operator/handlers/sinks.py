@@ -1,4 +1,4 @@
-"""Sinks of the slim readers: delegations, rows and gateway Leases, by the thousand (DESIGN.md section 8)."""
+"""Sinks of the slim readers: agents, delegations, rows and Leases, by the thousand (DESIGN.md section 8)."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -58,11 +58,6 @@ class EngineSink(Generic[R]):
         self._seen.lost_contact(self._name)
 
 
-def agents(seen: Seen, metrics: Metrics) -> EngineSink[AgentRecord]:
-    """Agents, as kopf tells of them."""
-    return EngineSink("agents", seen, metrics, AgentRecord.read, seen.saw_agent, seen.gone_agent)
-
-
 class WorkSink(EngineSink[Work]):
     """Feeds delegations; contact after none may hide some that came and ended meanwhile."""
 
@@ -97,6 +92,11 @@ class QuietSink(EngineSink[R]):
 
     def lost(self) -> None:
         """What was seen stays in use: every write carries the version it was decided on."""
+
+
+def agents(seen: Seen, metrics: Metrics) -> QuietSink[AgentRecord]:
+    """Agents."""
+    return QuietSink("agents", seen, metrics, AgentRecord.read, seen.saw_agent, seen.gone_agent)
 
 
 def permissions(seen: Seen, metrics: Metrics) -> QuietSink[PermissionRecord]:
