@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,18 @@ ACCESS_REVIEWS = Collection("apis/authorization.k8s.io/v1", "subjectaccessreview
 
 
 class Kube:
-    """Requests to one API server; every failure is a `KubeError`."""
+    """Requests to one API server; every failure is a `KubeError`.
+
+    Watches have connections of their own (`watching`), as many as there are: each holds one for minutes, and were they
+    counted with the others a reader of many things could keep a Lease from being renewed.
+    """
 
     namespaces: tuple[str, ...] = ()
     """Those that this process works in; empty: all."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, watching: ApiClient | None = None) -> None:
         self._api = api
+        self._watching = watching or api
 
     @property
     def api(self) -> ApiClient:
@@ -100,6 +106,8 @@ class Kube:
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
+        if self._watching is not self._api:
+            await self._watching.close()
 
     async def get(self, path: Collection, namespace: str | None, name: str) -> Json:
         """Read one object, not older than the last write."""
@@ -151,7 +159,8 @@ class Kube:
         url = path.url(namespace)
         # Between two bookmarks (about a minute) a healthy watch may be silent; twice that is a dead connection.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=150)
-        response = await self._send("GET", url, {**query, "watch": "1"}, None, "application/json", timeout)
+        asked = {**query, "watch": "1"}
+        response = await self._send("GET", url, asked, None, "application/json", timeout, self._watching)
         try:
             if response.status >= 400:
                 raise await _error("GET", url, response)
@@ -189,6 +198,7 @@ class Kube:
         body: Any,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        client: ApiClient | None = None,
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "belay"}
         token = await self.token()
@@ -196,7 +206,7 @@ class Kube:
             headers["Authorization"] = f"Bearer {token}"
         target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
         try:
-            answer = await self._api.rest_client.request(
+            answer = await (client or self._api).rest_client.request(
                 method, target, headers=headers, body=body, _request_timeout=timeout
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -277,7 +287,9 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
             f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
         ) from error
     configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
-    return Kube(ApiClient(configuration))
+    endless = copy(configuration)
+    endless.connection_pool_maxsize = 0
+    return Kube(ApiClient(configuration), ApiClient(endless))
 
 
 def _proxy_of(address: str) -> str | None:

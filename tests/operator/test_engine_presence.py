@@ -3,6 +3,7 @@
 import pytest
 
 from belay_kube.client import SUBSCRIPTIONS, Collection, Json, Kube
+from belay_kube.reader import Reader
 from belay_operator.handlers.sinks import EngineSink
 
 from .builders import delegation
@@ -132,7 +133,9 @@ async def test_P3_a_renewal_that_the_watch_did_not_tell_of_keeps_the_row_live(
     await world.settled()
     session.crash()
     await world.pass_time(40)
-    sink = world.operator.readers["subscriptions"]._sink
+    watching = world.operator.readers["subscriptions"]
+    assert isinstance(watching, Reader)
+    sink = watching._sink
     assert isinstance(sink, EngineSink)
     sink._saw = lambda _: None
     session.renewing = True
@@ -162,7 +165,9 @@ async def test_I7_without_contact_nothing_is_cancelled_and_then_the_grace_starts
     """Blind from 10 s to 100 s after the drop: untouched until 130 s, then cancelled."""
     await lost_one(world, gateway)
     await world.pass_time(10)
-    sink = world.operator.readers[reader]._sink
+    watching = world.operator.readers[reader]
+    assert isinstance(watching, Reader)
+    sink = watching._sink
     assert isinstance(sink, EngineSink)
     sink.lost()
     await world.pass_time(90)

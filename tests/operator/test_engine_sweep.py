@@ -61,7 +61,7 @@ async def swept_at(world: World) -> datetime | None:
 
 
 async def test_S5_the_sweepers_own_settings_stand_over_the_environment(world: World, gateway: PlayedGateway) -> None:
-    """Its threshold and interval are in force as soon as they are set, and shown as effective by the next sweep."""
+    """Its threshold and interval are in force as soon as they are set, and shown as effective."""
 
     async def effective(threshold: int, interval: int) -> bool:
         sweeper, times = world.operator.sweeper, world.operator.seen.index.times
@@ -79,6 +79,25 @@ async def test_S5_the_sweepers_own_settings_stand_over_the_environment(world: Wo
     finally:
         await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": dict.fromkeys(given)})
     await eventually(lambda: effective(600, 300))
+
+
+async def test_S5_changed_settings_are_shown_without_a_sweep(world: World, gateway: PlayedGateway) -> None:
+    """Also while it is suspended: whoever waits for the generation they made, as GitOps does, is told at once."""
+    await eventually(lambda: swept_first(world))
+    sweeps, given = world.operator.sweeper._sweeps, {"stuckThresholdSeconds": 45, "suspend": True}
+
+    async def shown() -> bool:
+        sweeper = await world.admin.get(SWEEPERS, BELAY, "default")
+        status = sweeper["status"]
+        told: bool = status["observedGeneration"] == sweeper["metadata"]["generation"]
+        return told and status["stuckThresholdSeconds"] == given["stuckThresholdSeconds"]
+
+    try:
+        await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": given})
+        await eventually(shown)
+        assert world.operator.sweeper._sweeps == sweeps
+    finally:
+        await world.admin.patch(SWEEPERS, BELAY, "default", {"spec": dict.fromkeys(given)})
 
 
 async def test_S6_the_first_sweep_runs_at_start_and_the_next_an_interval_later(

@@ -15,7 +15,7 @@ from belay_api.transitions import Phase
 from belay_operator.decisions import fate, handover
 
 from .builders import DelegationBuilder, agent, at, delegation
-from .mailbox import mail, session, text, turn, use
+from .mailbox import SessionBuilder, mail, session, text, turn, use
 
 SESSION = session()
 THRESHOLD = 40
@@ -45,6 +45,26 @@ def outcome(kind: TurnOutcome, *prompts: str, why: str = "no answer", **more: An
 def held() -> DelegationBuilder:
     """Delegation `d`, in the hands of session `s` since `T0`."""
     return delegation("d").in_progress(by="s")
+
+
+BLOCKED = {"type": "Blocked", "status": "True", "reason": "AgentSuspended", "lastTransitionTime": to_wire(at(0))}
+
+
+@pytest.mark.parametrize(
+    ("given", "works"),
+    [
+        pytest.param(session(), False, id="Idle"),
+        pytest.param(session().executing("c"), True, id="Executing"),
+        pytest.param(session().executing("c").saying(conditions=[BLOCKED]), False, id="Executing, Blocked"),
+        pytest.param(session().awaiting(), True, id="Awaiting"),
+        pytest.param(session().awaiting().saying(conditions=[BLOCKED]), True, id="Awaiting, Blocked still"),
+    ],
+)
+def test_S3_what_is_asked_of_the_model_is_worked_on_whatever_a_condition_says_still(
+    given: SessionBuilder, works: bool
+) -> None:
+    """Blocked is taken back by the answer: without beats until then, work would be Stuck while it is answered."""
+    assert handover.is_at_work(given.record) is works
 
 
 # --- the prompt ---

@@ -1,82 +1,105 @@
-"""drain/history.py: turns are read from the API server, and a few of them are kept."""
+"""history.py: how much of a conversation is read, and kept."""
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from belay_api.names import turn_name
-from belay_kube.client import TURNS, Json, Kube
-from belay_kube.clock import SystemClock
-from belay_operator.drain.history import History
-from belay_operator.drain.store import Store
-from belay_operator.observe.mailbox_records import SessionRecord
+from belay_api.names import Ref
+from belay_operator.drain import history
+from belay_operator.drain.history import History, size_of
 
-from .mail import Mail, heard
+from .mailbox import Json, session, text, turn
 
 
-class Past:
-    """Sessions with turns behind them, made with the operator's own account."""
+class Shelf:
+    """A store of turns that notes which of them were read."""
 
-    def __init__(self, operator: Kube, admin: Kube, namespace: str) -> None:
-        self.mail = Mail(admin, namespace)
-        self.store = Store(operator, SystemClock())
+    def __init__(self, number: int, said: str = "x" * 1000, uid: str = "") -> None:
+        self._owner = uid or session().record.uid
+        self._said = said
+        self._number = number
+        self.read: list[int] = []
 
-    async def session(self, name: str, *said: str) -> SessionRecord:
-        """A session that was told these things, one in each turn."""
-        session = SessionRecord.read(await self.mail.open(name))
-        for number, text in enumerate(said, 1):
-            await self.store.add_turn(session, self.turn(name, number, text))
-        return replace(session, turns=len(said))
-
-    async def lose(self, session: SessionRecord) -> None:
-        """Delete its turns: who still knows them kept them."""
-        for number in range(1, session.turns + 1):
-            await self.mail.kube.delete(TURNS, self.mail.namespace, turn_name(session.ref.name, number))
-
-    @staticmethod
-    def turn(session: str, number: int, text: str) -> Json:
-        """The specification of a turn."""
-        user = [{"type": "Text", "text": text}]
-        return {"sessionRef": {"name": session}, "sequence": number, "outcome": "Answered", "user": user}
+    async def turn(self, _: Ref, sequence: int) -> Json | None:
+        """One of them."""
+        self.read.append(sequence)
+        if sequence > self._number:
+            return None
+        return {"metadata": {"ownerReferences": [{"uid": self._owner}]}, "spec": numbered(sequence, self._said)}
 
 
-@pytest.fixture
-def past(operator_kube: Kube, admin_kube: Kube, namespace: str) -> Past:
-    """Sessions of the test's namespace."""
-    return Past(operator_kube, admin_kube, namespace)
+def numbered(sequence: int, said: str = "x" * 1000) -> Json:
+    """An answered turn."""
+    return {**turn([text("hi")], [text(said)]), "sequence": sequence}
 
 
-async def told(history: History, session: SessionRecord) -> list[str]:
-    """What a session was told, turn by turn."""
-    return [text for turn in await history.turns(session) for text in heard(turn)]
+def reader(shelf: Any, most: int = 10**9) -> History:
+    """A history of it."""
+    return History(shelf, most)
 
 
-async def test_L5_turns_are_told_in_order_as_far_as_the_session_says(past: Past) -> None:
-    """A turn that was left behind is settled first: it isn't part of the conversation before."""
-    session = await past.session("s", *map(str, range(1, 12)))
-    assert await told(History(past.store), replace(session, turns=10)) == [str(n) for n in range(1, 11)]
+SIZE = size_of(numbered(1))
 
 
-async def test_turns_that_were_read_are_kept(past: Past) -> None:
-    """The next half-step reads nothing; the turn that it made is added."""
-    session, history = await past.session("s", "one", "two"), History(past.store)
-    await told(history, session)
-    await past.lose(session)
-    history.add(session, past.turn("s", 3, "three"))
-    assert await told(history, replace(session, turns=3)) == ["one", "two", "three"]
+def numbers(turns: list[Json]) -> list[int]:
+    """Which turns."""
+    return [one["sequence"] for one in turns]
 
 
-async def test_a_session_without_turns_has_none(past: Past) -> None:
-    """What was made before its first turn was settled isn't told."""
-    session = await past.session("s", "left behind")
-    assert await told(History(past.store), replace(session, turns=0)) == []
+async def test_a_short_conversation_is_read_once() -> None:
+    """All of it, in order; then it is known, and what follows is added."""
+    shelf, now = Shelf(3), session().saying(turns=3).record
+    found = reader(shelf)
+    assert [numbers(await found.turns(now)), sorted(shelf.read)] == [[1, 2, 3], [1, 2, 3]]
+    found.add(now, numbered(4))
+    assert [numbers(await found.turns(session().saying(turns=4).record)), len(shelf.read)] == [[1, 2, 3, 4], 3]
 
 
-async def test_little_that_was_said_takes_room_too(past: Past) -> None:
-    """However short the turns of many sessions are, only as many are kept as were said to fit."""
-    first, second = await past.session("first", "a", "b"), await past.session("second", "c", "d")
-    history = History(past.store, most=10_000)
-    assert [await told(history, session) for session in (first, second)] == [["a", "b"], ["c", "d"]]
-    await past.lose(first)
-    await past.lose(second)
-    assert [await told(history, session) for session in (second, first)] == [["c", "d"], []]
+@pytest.mark.parametrize(
+    ("wanted", "most"),
+    [pytest.param(5 * SIZE, 16, id="five turns"), pytest.param(0, 0, id="none")],
+)
+async def test_of_a_long_conversation_only_what_is_wanted_is_read(wanted: int, most: int) -> None:
+    """From the newest backwards, a few at once."""
+    shelf = Shelf(1000)
+    found = await reader(shelf).turns(session().saying(turns=1000).record, wanted)
+    assert len(shelf.read) <= most
+    assert numbers(found) == list(range(1001 - len(found), 1001))
+    assert sum(map(size_of, found)) >= wanted
+
+
+async def test_no_conversation_is_read_beyond_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wanted."""
+    monkeypatch.setattr(history, "MOST_BYTES", 10 * SIZE)
+    shelf = Shelf(1000)
+    await reader(shelf).turns(session().saying(turns=1000).record, 10**12)
+    assert len(shelf.read) <= 16
+
+
+async def test_what_grows_is_let_go_at_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that goes on and on takes no more than twice the bound."""
+    monkeypatch.setattr(history, "MOST_BYTES", 4 * SIZE)
+    found = reader(Shelf(1))
+    await found.turns(session().saying(turns=1).record)
+    for number in range(1, 50):
+        found.add(session().saying(turns=number).record, numbered(number + 1))
+    assert numbers(await found.turns(session().saying(turns=50).record, 0)) == list(range(43, 51))
+
+
+async def test_sessions_that_were_not_asked_for_lately_are_let_go() -> None:
+    """The one at work never."""
+    shelf = Shelf(2)
+    found = reader(shelf, most=1)
+    one, two = session("one").saying(turns=2).record, session("two").saying(turns=2).record
+    await found.turns(one)
+    await found.turns(one)
+    assert len(shelf.read) == 2
+    await found.turns(two)
+    await found.turns(one)
+    assert len(shelf.read) == 6
+
+
+async def test_L18_turns_of_an_earlier_session_of_that_name_say_nothing() -> None:
+    """Left over by one that was deleted: their places are empty."""
+    found = await reader(Shelf(2, uid="another")).turns(session().saying(turns=2).record)
+    assert [(one["sequence"], one.get("assistant")) for one in found] == [(1, None), (2, None)]

@@ -68,7 +68,7 @@ def test_L16_where_a_session_stands_after_a_turn(given: SessionBuilder, then: Js
     assert phase_after(given.record, then) is expected
     status = landed(given.record, {**then, "sequence": 7}, [], "me", at(5))
     assert [status["phase"], status["turns"]] == [str(expected), 7]
-    assert (status["executor"] == "me") is (expected is EXECUTING)
+    assert (status["executor"] == "me") is bool(tool_calls(then))
     assert (status["openToolCalls"] is not None) is (expected is EXECUTING)
 
 
@@ -173,3 +173,24 @@ def test_a_call_is_written_without_what_it_lacks() -> None:
 def test_an_error_is_written_as_far_as_there_is_room() -> None:
     """1024 characters."""
     assert len(error_wire("x", "y" * 5000, at(0))["message"]) == 1024
+
+
+def test_L17_a_request_is_noted_by_the_turn_that_cut_the_round_short_and_by_no_other() -> None:
+    """One that took a prompt out of the mailbox left the calls open: what is asked for is still to be done."""
+    given = session().executing("c").awaiting().interrupt_asked("1").record
+    taken_out = settled(TurnOutcome.INTERRUPTED, PROMPT)
+    cut = settled(TurnOutcome.INTERRUPTED, PROMPT, user=[result("c", failed=True)])
+    assert "observedInterruptRequest" not in landed(given, numbered(taken_out), [], "o", at(0))
+    assert landed(given, numbered(cut), [], "o", at(0))["observedInterruptRequest"] == "1"
+
+
+def test_L14_who_runs_the_open_calls_changes_with_an_answer_only() -> None:
+    """Another may finish a turn that leaves them open: what may have run is not run again by that."""
+    given = session().executing("c").awaiting().saying(executor="first").record
+    assert landed(given, numbered(PARKED), [], "second", at(0))["executor"] == "first"
+    assert landed(given, numbered(CALLS), [OpenCall("c", "work", at(0))], "second", at(0))["executor"] == "second"
+
+
+def numbered(given: Json) -> Json:
+    """The turn as the next of its session."""
+    return {**given, "sequence": 1}

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from belay_api.agentsession import MAX_OPEN_CALLS, MAX_SERVING
-from belay_api.pendingmessage import MAX_CONTENT_BYTES, MessagePhase, Source
+from belay_api.pendingmessage import MAX_CONTENT_BYTES, MessagePhase, MessageType, Source
 from belay_api.sessionturn import MAX_CONSUMED, MAX_USER_BLOCKS, SessionTurnSpec
 from belay_operator.decisions.conversation import user_blocks
 from belay_operator.decisions.cutting import stored_bytes
-from belay_operator.decisions.picking import ROUND_BYTES, Picked, pick, responses_of
+from belay_operator.decisions.picking import ROUND_BYTES, Picked, candidates, pick, responses_of
 from belay_operator.observe.mailbox_records import Mail, MessageRecord
 
 from .mailbox import MailBuilder, SessionBuilder, mail, session
@@ -227,3 +227,22 @@ def test_any_round_makes_a_turn_that_can_be_stored(responses: list[str], asides:
     made = SessionTurnSpec.model_validate({**spec, "user": user_blocks(found), "consumed": found.consumed})
     assert stored_bytes(made.model_dump_json(include={"user"})) <= 2 * ROUND_BYTES
     assert sum(stored_bytes(block.text or "") for block in made.user or ()) <= ROUND_BYTES + ROOM_FOR_BLOCKS
+
+
+def test_I6_a_flooded_mailbox_is_never_read_whole() -> None:
+    """Of thousands of messages those are chosen that one round can be made of, without knowing what they say."""
+    flood = [mail(f"b{number}").background().saying("x" * 60_000).record for number in range(2000)]
+    flood += [mail(f"u{number}").record for number in range(2000)]
+    flood += [mail(f"t{number}").answering("c1").record for number in range(2000)]
+    chosen = candidates(session().executing("c1", "c2").record, flood)
+    assert [message.ref.name for message in chosen if message.type is not MessageType.BACKGROUND] == ["u0", "t0"]
+    assert len(chosen) <= 12
+
+
+def test_L5_what_is_chosen_is_picked() -> None:
+    """Reading only the candidates changes nothing of the round."""
+    letters = [mail("u1"), mail("b").background(), mail("t").answering("c1"), mail("u2"), mail("t2").answering("c1")]
+    given = session().executing("c1").record
+    chosen = {record.uid for record in candidates(given, [letter.record for letter in letters])}
+    some = [letter.mail for letter in letters if letter.record.uid in chosen]
+    assert pick(given, some) == pick(given, [letter.mail for letter in letters])

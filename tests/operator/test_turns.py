@@ -14,6 +14,7 @@ from .mailbox import mail, session, text
 
 SPAN = Span(at(1), at(2))
 NOBODY: frozenset[str] = frozenset()
+LOST = frozenset({"gone"})
 
 
 def names(made: SessionTurnSpec) -> list[str]:
@@ -49,21 +50,22 @@ def test_L17_an_interrupted_round_settles_what_was_under_way() -> None:
     given = session().executing("c1", "c2").awaiting().interrupt_asked("1").record
     came, active, dead, later = mail("r").answering("c1"), mail("a"), mail("p").prompt_of("gone"), mail("later")
     letters = [letter.mail for letter in (came, active, dead, later)]
-    made = turns.interrupted(given, letters, frozenset({"gone"}), active.record, SPAN)
+    taken = turns.abandoned([m.record for m in letters], LOST)
+    made = turns.interrupted(given, letters, taken, LOST, active.record, SPAN)
     assert [made.outcome, made.reason, names(made)] == [TurnOutcome.INTERRUPTED, "Interrupted", ["r", "a", "p"]]
     assert [block.tool_use_id for block in made.user or ()] == ["c1", "c2"]
 
 
 def test_L17_without_anything_under_way_an_interrupted_turn_settles_nothing() -> None:
     """An Idle session's mail stays where it is."""
-    made = turns.interrupted(session().interrupt_asked("1").record, [mail("m").mail], NOBODY, None, SPAN)
+    made = turns.interrupted(session().interrupt_asked("1").record, [mail("m").mail], (), NOBODY, None, SPAN)
     assert [names(made), made.user] == [[], None]
 
 
 def test_L17_a_prompt_that_was_being_answered_is_settled_once() -> None:
     """It is active, and nobody waits for it."""
     dead = mail("p").prompt_of("gone")
-    made = turns.interrupted(session().awaiting().record, [dead.mail], frozenset({"gone"}), dead.record, SPAN)
+    made = turns.interrupted(session().awaiting().record, [dead.mail], [dead.record], LOST, dead.record, SPAN)
     assert [names(made), made.reason] == [["p"], "DelegationEnded"]
     assert "gone" in (made.message or "")
 
@@ -90,5 +92,5 @@ def test_L17_what_nobody_waits_for_is_pending_and_a_prompt() -> None:
         mail("user").by("gone"),
         mail("back").prompt_of("gone").returned(MessagePhase.BOUNCED),
     ]
-    found = turns.abandoned([letter.mail for letter in letters], frozenset({"gone"}))
+    found = turns.abandoned([letter.record for letter in letters], LOST)
     assert [record.ref.name for record in found] == ["p"]

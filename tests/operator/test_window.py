@@ -180,3 +180,27 @@ def test_a_wider_window_never_keeps_less(history: tuple[list[Turn], list[Block]]
     """Property: what fits still fits."""
     turns, present = history
     assert len(fit(turns, present, limit_tokens=limit)) <= len(fit(turns, present, limit_tokens=limit + more))
+
+
+def parked(kind: str) -> Turn:
+    """A turn that put a message of this type aside."""
+    return {**turn([], None, TurnOutcome.PARKED), "consumed": [{"uid": "u", "name": "m", "type": kind}]}
+
+
+def test_L10_a_round_whose_responses_were_parked_is_over_and_may_be_left_out() -> None:
+    """However long it was: nothing can complete it, and a later message must not be told of it again."""
+    long = [turn([words(500)], [use("c")]), parked("ToolResponse")]
+    assert fit(long, [words(50)], limit_tokens=100) == []
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(turn([], None, TurnOutcome.INTERRUPTED), id="a prompt that was taken out"),
+        pytest.param(parked("UserMessage"), id="a message that was parked"),
+    ],
+)
+def test_L17_what_closes_no_call_ends_no_round(between: Turn) -> None:
+    """The calls are open still, so what made them stays, whatever its size."""
+    turns = [turn([words(500)], [use("c")]), between]
+    assert fit(turns, [result("c")], limit_tokens=100) == turns

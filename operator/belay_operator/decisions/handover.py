@@ -92,6 +92,14 @@ def prompt_name(session: SessionRecord, work: Work) -> str:
 # --- its course ---
 
 
+def is_at_work(session: SessionRecord) -> bool:
+    """Whether what it serves is worked on. Once the model is asked nothing blocks it, though its condition says so
+    until the answer proves it."""
+    if session.phase is SessionPhase.EXECUTING:
+        return not condition_is_true(session.conditions, ConditionType.BLOCKED)
+    return session.phase is SessionPhase.AWAITING
+
+
 def took(session: str, now: datetime) -> Change:
     """Its prompt is in the mailbox. No beat: what waits there is not at work yet."""
     fields = {"sessionId": session, "acceptedTime": to_wire(now)}

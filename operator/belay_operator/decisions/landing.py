@@ -48,7 +48,7 @@ def phase_after(session: SessionRecord, turn: Mapping[str, Any]) -> SessionPhase
     """Where a session stands after a turn."""
     if turn["outcome"] == TurnOutcome.ANSWERED:
         return SessionPhase.EXECUTING if tool_calls(turn) else SessionPhase.IDLE
-    return SessionPhase.IDLE if _closes_calls(turn) else session.resting
+    return SessionPhase.IDLE if closes_calls(turn) else session.resting
 
 
 def serving_after(session: SessionRecord, turn: Mapping[str, Any]) -> list[str]:
@@ -65,13 +65,14 @@ def landed(
     """The status (wire form) that a turn leaves behind; `calls`: what is open after it, `executor`: who runs these."""
     phase = phase_after(session, turn)
     is_open = phase is SessionPhase.EXECUTING
-    kept = list(session.open_calls) if turn["outcome"] != TurnOutcome.ANSWERED else list(calls)
+    answered = turn["outcome"] == TurnOutcome.ANSWERED
+    kept = list(calls if answered else session.open_calls)
     spent = session.usage.usage + Usage.model_validate(turn.get("usage") or {})
     return {
         "phase": str(phase),
         "turns": turn["sequence"],
         "openToolCalls": [call_wire(call) for call in kept] if is_open else None,
-        "executor": executor if is_open else None,
+        "executor": (executor if answered else session.executor) if is_open else None,
         "serving": serving_after(session, turn) or None,
         "usage": spent.wire(),
         "failedMessage": None,
@@ -99,7 +100,7 @@ def error_wire(reason: str, message: str, now: datetime) -> Json:
     return {"reason": reason, "message": message[:1024], "time": to_wire(now)}
 
 
-def _closes_calls(turn: Mapping[str, Any]) -> bool:
+def closes_calls(turn: Mapping[str, Any]) -> bool:
     """Whether a turn that wasn't answered ends the open calls: it answers them itself, or parks their responses."""
     if turn["outcome"] == TurnOutcome.INTERRUPTED:
         return any(block["type"] == "ToolResult" for block in turn.get("user") or ())
@@ -113,6 +114,8 @@ def _error(turn: Mapping[str, Any], now: datetime) -> Json | None:
 
 
 def _interrupt_noted(session: SessionRecord, turn: Mapping[str, Any]) -> Json:
-    if turn["outcome"] != TurnOutcome.INTERRUPTED or session.interrupt is None:
+    """One that took out a prompt interrupted nothing: what is asked for meanwhile is still to be done (L17)."""
+    is_one = turn["outcome"] == TurnOutcome.INTERRUPTED and phase_after(session, turn) is SessionPhase.IDLE
+    if not is_one or session.interrupt is None:
         return {}
     return {"observedInterruptRequest": session.interrupt}

@@ -89,6 +89,29 @@ def _filled(responses: tuple[Mail, ...], background: Sequence[Mail], active: Mai
     return Picked(responses, tuple(background[:count]), active, level(sizes, ROUND_BYTES))
 
 
+def candidates(
+    session: SessionRecord, mail: Sequence[MessageRecord], pickable: Pickable = any_message
+) -> list[MessageRecord]:
+    """All of a mailbox that a round can be made of, as far as that shows without what is said: a flooded mailbox is
+    never read whole. In order of creation."""
+    waiting = sorted((m for m in mail if m.pending), key=lambda m: m.order)
+    missing = {call.id for call in session.open_calls}
+    chosen, left = [], ROUND_BYTES
+    background = (MAX_USER_BLOCKS - len(missing)) // 2
+    active: MessageRecord | None = None
+    for message in waiting:
+        if message.type is MessageType.TOOL_RESPONSE and message.tool_use_id in missing:
+            missing.discard(message.tool_use_id)
+            chosen.append(message)
+        elif message.type is MessageType.BACKGROUND and background > 0 and left > 0:
+            background, left = background - 1, left - message.size
+            chosen.append(message)
+        elif active is None and _may_enter(session, message, pickable):
+            active = message
+            chosen.append(message)
+    return chosen
+
+
 def consumed(message: MessageRecord) -> Consumed:
     """A message as a turn lists it."""
     source = None

@@ -25,19 +25,22 @@ _MESSAGE_CHARS = 1024
 
 
 def after_answer(
-    session: SessionRecord, answer: Sequence[Block], sequence: int, taken: Collection[str] = ()
+    session: SessionRecord, answer: Sequence[Block], sequence: int, taken: Collection[str] | None = ()
 ) -> list[Block]:
     """What `answer` is as turn `sequence`: no more calls than may be open, each with an id of its own. `taken`:
-    `conversation.used_ids` of the turns before."""
+    `conversation.used_ids` of the turns before; None: not known, so that no id of the model's is kept."""
     return identified(session.uid, sequence, _bounded(answer), taken)
 
 
-def identified(session_uid: str, sequence: int, blocks: Sequence[Block], taken: Collection[str] = ()) -> list[Block]:
+def identified(
+    session_uid: str, sequence: int, blocks: Sequence[Block], taken: Collection[str] | None = ()
+) -> list[Block]:
     """`blocks`, where a call without an id, or with that of another call, has one made of its place: the same whenever
     it is made again (L14)."""
-    seen, made = set(taken), []
+    seen, made = set(taken or ()), []
     for index, block in enumerate(blocks):
-        if block.type == "ToolUse" and (not block.tool_use_id or block.tool_use_id in seen):
+        doubtful = taken is None or not block.tool_use_id or block.tool_use_id in seen
+        if block.type == "ToolUse" and doubtful:
             block = block.model_copy(update={"tool_use_id": made_up_id(session_uid, sequence, index)})
         if block.type == "ToolUse" and block.tool_use_id:
             seen.add(block.tool_use_id)

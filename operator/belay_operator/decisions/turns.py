@@ -14,6 +14,9 @@ from belay_operator.decisions.picking import Picked
 from belay_operator.drain.llm.base import Answer
 from belay_operator.observe.mailbox_records import Mail, MessageRecord, SessionRecord
 
+_MOST_TAKEN_OUT = 96
+"""Beside them a turn has room for the responses of a whole round."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -49,16 +52,20 @@ def returned(session: SessionRecord, verdict: rounds.Bounce | rounds.Park, span:
 
 
 def interrupted(
-    session: SessionRecord, mail: Iterable[Mail], lost: frozenset[str], active: MessageRecord | None, span: Span
+    session: SessionRecord,
+    mail: Sequence[Mail],
+    dead: Iterable[MessageRecord],
+    lost: frozenset[str],
+    active: MessageRecord | None,
+    span: Span,
 ) -> SessionTurnSpec:
-    """A round that was cut short (L17): the open calls are answered, what they were answered with and the message
-    under way are settled, and so are prompts that nobody waits for (`lost`: the names of their delegations)."""
-    present = list(mail)
-    responses = picking.responses_of(session, present)
+    """A round that was cut short (L17): the open calls are answered, what they were answered with (among `mail`) and
+    the message under way are settled, and so are `dead` prompts; `lost`: delegations that ended, by name."""
+    responses = picking.responses_of(session, mail)
     settled = {m.record.uid: m.record for m in responses}
     if active:
         settled[active.uid] = active
-    settled |= {record.uid: record for record in abandoned(present, lost)}
+    settled |= {record.uid: record for record in dead}
     reason, why = _why(session, lost)
     made = _settled(session, TurnOutcome.INTERRUPTED, reason, why, list(settled.values()), span)
     return made.model_copy(update={"user": interrupted_blocks(session, responses) or None})
@@ -70,9 +77,9 @@ def taken_out(session: SessionRecord, dead: Sequence[MessageRecord], span: Span)
     return _settled(session, TurnOutcome.INTERRUPTED, SessionReason.DELEGATION_ENDED, why, dead, span)
 
 
-def abandoned(mail: Iterable[Mail], lost: frozenset[str]) -> list[MessageRecord]:
-    """The prompts in a mailbox that nobody waits for."""
-    return [m.record for m in mail if m.record.pending and m.record.delegation in lost]
+def abandoned(mail: Iterable[MessageRecord], lost: frozenset[str]) -> list[MessageRecord]:
+    """The prompts in a mailbox that nobody waits for, as many as one turn takes out."""
+    return [message for message in mail if message.pending and message.delegation in lost][:_MOST_TAKEN_OUT]
 
 
 def _why(session: SessionRecord, lost: frozenset[str]) -> tuple[SessionReason, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from belay_api.sessionturn import Block, TurnOutcome
 from belay_operator.decisions.conversation import Turn
+from belay_operator.decisions.landing import closes_calls, tool_calls
 
 BYTES_PER_TOKEN = 4
 DEFAULT_CONTEXT_TOKENS = 150_000
@@ -46,10 +47,8 @@ def rounds(turns: Iterable[Turn]) -> list[list[Turn]]:
 
 
 def _lands(turn: Turn) -> bool:
-    """Whether the session was Idle after it: an interrupt (L17), or an answer without calls."""
-    if turn["outcome"] == TurnOutcome.ANSWERED:
-        return not any(block["type"] == "ToolUse" for block in turn.get("assistant") or ())
-    return bool(turn["outcome"] == TurnOutcome.INTERRUPTED)
+    """Whether the session was Idle after it: an answer without calls, or the end of open ones otherwise."""
+    return not tool_calls(turn) if turn["outcome"] == TurnOutcome.ANSWERED else closes_calls(turn)
 
 
 def _turn_size(turn: Turn) -> int:

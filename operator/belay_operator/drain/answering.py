@@ -39,12 +39,14 @@ class Answering:
         async with self.providers.use(given.provider, given.base_url, given.api_key) as provider:
             return await self.asking.answer(provider, prompt, claim, slot, interrupt)
 
-    async def taken_ids(self, session: SessionRecord) -> set[str]:
-        """Ids that earlier tool calls have (L14). Raises KubeError."""
-        return conversation.used_ids(await self.history.turns(session))
+    async def taken_ids(self, session: SessionRecord) -> set[str] | None:
+        """Ids that earlier tool calls have; None when the conversation is too long to know (L14). Raises KubeError."""
+        turns = await self.history.turns(session, wanted=0)
+        return conversation.used_ids(turns) if len(turns) == session.turns else None
 
     async def _prompt(self, session: SessionRecord, given: Configuration, blocks: Sequence[Block]) -> Prompt:
-        turns, tools = await self.history.turns(session), self.tools(session)
+        wanted = given.context_tokens * window.BYTES_PER_TOKEN
+        turns, tools = await self.history.turns(session, wanted), self.tools(session)
         system = len((given.system or "").encode())
         kept = window.fit(turns, blocks, system, _bytes(tools), given.context_tokens)
         told = conversation.messages(kept, blocks)

@@ -78,7 +78,7 @@ class Calls:
     ) -> None:
         """Hand each call to its tool or to the people who are asked, or answer it with what is wrong with it, before
         the session is released. Raises KubeError: do it again."""
-        serving = tuple(serving_after(session, turn))
+        serving = await self.waiting.alive(session.ref.namespace, serving_after(session, turn))
         blocks = {block["toolUseId"]: block for block in tool_calls(turn)}
         for call in calls:
             await self._dispatch(session, agent, serving, call, blocks[call.id])
@@ -209,7 +209,8 @@ class Calls:
         if block is None:
             await self._send(session, call, failure(tool_failed(call.tool, call_forgotten())))
             return
-        made = self._checked(session, agent, session.serving, block)
+        serving = await self.waiting.alive(session.ref.namespace, session.serving)
+        made = self._checked(session, agent, serving, block)
         if isinstance(made, Response):
             await self._send(session, call, made)
         else:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import structlog
 
 from belay_api.conditions import ConditionType, set_condition
-from belay_api.names import Ref
 from belay_api.reasons import SessionReason
 from belay_api.session_words import not_stored, unexpected
 from belay_api.sessionturn import Block, SessionTurnSpec
@@ -41,10 +40,12 @@ from belay_operator.drain.pool import Slot
 from belay_operator.drain.settling import Settling
 from belay_operator.drain.store import Store
 from belay_operator.drain.writing import Writing
-from belay_operator.observe.mailbox_records import Mail, SessionRecord
+from belay_operator.observe.mailbox_records import Mail, MessageRecord, SessionRecord
 from belay_operator.observe.mailboxes import Mailboxes
 
 log = structlog.get_logger(__name__)
+
+_READ_AT_ONCE = 16
 
 
 class RoundFailed(Exception):
@@ -167,25 +168,30 @@ class HalfStep:
         given_up = self._given_up(session, mail)
         if given_up:
             return await self._parts.writing.write(claim, given_up)
-        picked = picking.pick(session, mail, lambda m: m.delegation is None or self._pickable(m.delegation))
+        picked = picking.pick(session, mail, self._may_be_read)
         return await self._round(claim, mail, picked, slot) if picked.mail and self._may_ask else None
 
     async def _mail(self, session: SessionRecord) -> list[Mail]:
-        """What waits, with what it says, each in its place."""
-        found = []
-        for obj in await self._parts.store.mail(session.ref):
-            try:
-                seen = self._parts.mailboxes.messages.get(Ref(session.ref.namespace, obj["metadata"]["name"]))
-                found.append(Mail.read(obj, seen))
-            except (KeyError, ValueError, TypeError) as error:
-                log.warning("message can't be read and is skipped", session=str(session.ref), error=repr(error))
+        """What a round may be made of, with what it says, by live reads; each in its place."""
+        seen = picking.candidates(session, self._waiting(session), self._may_be_read)
+        found: list[Mail] = []
+        for start in range(0, len(seen), _READ_AT_ONCE):
+            some = seen[start : start + _READ_AT_ONCE]
+            objects = await asyncio.gather(*(self._parts.store.message(record.ref) for record in some))
+            found += (Mail.read(obj, record) for obj, record in zip(objects, some, strict=True) if obj)
         return found
+
+    def _waiting(self, session: SessionRecord) -> list[MessageRecord]:
+        return self._parts.mailboxes.mail_of(session.ref)
+
+    def _may_be_read(self, message: MessageRecord) -> bool:
+        return message.delegation is None or self._pickable(message.delegation)
 
     def _given_up(self, session: SessionRecord, mail: Sequence[Mail]) -> SessionTurnSpec | None:
         """What takes mail out that nobody waits for any more (L17); None: somebody does."""
+        dead = turns.abandoned(self._waiting(session), self._lost)
         if self.interrupt.asked or interrupt_wanted(session, self._lost.__contains__):
-            return turns.interrupted(session, mail, self._lost, None, self._span())
-        dead = turns.abandoned(mail, self._lost)
+            return turns.interrupted(session, mail, dead, self._lost, None, self._span())
         return turns.taken_out(session, dead, self._span()) if dead else None
 
     async def _round(self, claim: Claim, mail: Sequence[Mail], picked: Picked, slot: Slot) -> Json:
@@ -201,7 +207,8 @@ class HalfStep:
                 raise
             active = picked.active.record if picked.active else None
             self._parts.claims.refresh(claim)
-            made = turns.interrupted(claim.session, mail, self._lost, active, self._span(begun))
+            dead = turns.abandoned(self._waiting(claim.session), self._lost)
+            made = turns.interrupted(claim.session, mail, dead, self._lost, active, self._span(begun))
             return await self._parts.writing.write(claim, made)
         except LlmError as error:
             return await self._failed(claim, picked, error, begun)

@@ -13,8 +13,6 @@ from typing import Any
 
 import structlog
 
-from belay_api.agentsession import SessionPhase
-from belay_api.conditions import ConditionType, condition_is_true
 from belay_api.names import Ref
 from belay_api.reasons import Reason, session_of_another, session_was_deleted
 from belay_api.transitions import TERMINAL, Phase
@@ -25,7 +23,7 @@ from belay_operator.apply import Applier, Outcome
 from belay_operator.decisions import dispatch, handover
 from belay_operator.decisions.view import Change
 from belay_operator.drain.store import Store, owner_reference
-from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
+from belay_operator.observe.mailbox_records import SessionRecord
 from belay_operator.observe.records import Work
 from belay_operator.queues import after
 from belay_operator.seen import Seen
@@ -101,8 +99,7 @@ class Handover:
         """The prompt of this attempt, and of no earlier one that nobody has read."""
         name = handover.prompt_name(session, work)
         if work.attempt > 1:
-            for obj in await self._store.mail(session.ref):
-                message = MessageRecord.read(obj)
+            for message in self._seen.mailboxes.mail_of(session.ref):
                 if message.delegation == work.ref.name and message.pending and message.ref.name != name:
                     await self._store.delete_message(message.ref, message.uid)
         content = handover.content(task["prompt"], task.get("inputs") or {})
@@ -127,7 +124,7 @@ class Handover:
     ) -> datetime | None:
         """Beat for what a session works on, those it is just `answering` included, and tell how far the answer is;
         returns when to come again, None when it isn't at work. Raises KubeError."""
-        if session.phase is SessionPhase.IDLE or condition_is_true(session.conditions, ConditionType.BLOCKED):
+        if not handover.is_at_work(session):
             return None
         names = dict.fromkeys([*session.serving, *answering])
         works = [self._seen.index.work.get(Ref(session.ref.namespace, name)) for name in names]
@@ -210,7 +207,7 @@ class Handover:
         prompt = handover.prompt_name(session, work)
         if any(message["name"] == prompt for message in turn.get("consumed") or ()):
             return False
-        return any(obj["metadata"]["name"] == prompt for obj in await self._store.mail(session.ref))
+        return await self._store.message(Ref(session.ref.namespace, prompt)) is not None
 
     async def _proven(self, session: SessionRecord, obj: Json) -> bool:
         """Say that ended work is worked on no more, if that is owed; False when somebody wrote first."""

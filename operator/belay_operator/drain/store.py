@@ -24,7 +24,6 @@ from belay_kube.client import (
     Collection,
     Json,
     Kube,
-    pages,
 )
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, Conflict, NotFound
@@ -66,9 +65,9 @@ class Store:
 
     # --- mail ---
 
-    async def mail(self, session: Ref) -> list[Json]:
-        """All mail of a session, with what it says, by a live read."""
-        return await self._all(MESSAGES, session.namespace, f"spec.sessionRef.name={session.name}")
+    async def message(self, ref: Ref) -> Json | None:
+        """A message with what it says, or None."""
+        return await self._get(MESSAGES, ref)
 
     async def send(
         self,
@@ -122,11 +121,6 @@ class Store:
             return None
 
     # --- turns ---
-
-    async def turns(self, session: Ref) -> list[Json]:
-        """All turns of a session, in order, by a live read."""
-        found = await self._all(TURNS, session.namespace, f"spec.sessionRef.name={session.name}")
-        return sorted(found, key=lambda turn: int(turn["spec"]["sequence"]))
 
     async def turn(self, session: Ref, sequence: int) -> Json | None:
         """One turn, or None."""
@@ -184,12 +178,6 @@ class Store:
             return await self._kube.get(collection, ref.namespace, ref.name)
         except NotFound:
             return None
-
-    async def _all(self, collection: Collection, namespace: str, selector: str) -> list[Json]:
-        found: list[Json] = []
-        async for page in pages(self._kube, collection, namespace, fieldSelector=selector):
-            found += page["items"]
-        return found
 
     async def _make(
         self,

@@ -2,10 +2,11 @@
 from not having been seen yet (DESIGN.md section 3)."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from belay_api.names import Ref
 from belay_api.permissionrequest import SETTLED, PermissionPhase
+from belay_api.transitions import Phase, phase_of
 from belay_kube.client import Json
 from belay_operator.decisions.calls import Asked, Begun, Facts, Runs, Traits
 from belay_operator.drain.running import Key, Running
@@ -38,6 +39,17 @@ class Waiting:
             child=await self._child(session, call) if call.delegation else None,
             came=self._running.came(session, call.id),
         )
+
+    async def alive(self, namespace: str, serving: Iterable[str]) -> tuple[str, ...]:
+        """Those of the delegations that a session serves whose end nobody but us has brought about: what is asked for
+        now is asked for them. Raises KubeError."""
+        return tuple([name for name in serving if not await self._ended(Ref(namespace, name))])
+
+    async def _ended(self, ref: Ref) -> bool:
+        if ref in self._seen.index.work:
+            return False
+        found = await self._store.delegation(ref)
+        return found is None or phase_of((found.get("status") or {}).get("phase")) in (Phase.FAILED, Phase.CANCELLED)
 
     async def _asked(self, session: SessionRecord, call: OpenCall) -> Asked | None:
         """Where the permission request stands; who decided, and why, isn't kept and is read."""

@@ -32,7 +32,8 @@ class Mailboxes:
         old = self.sessions.get(record.ref)
         if self._gone["session"].holds(record.ref, record.version):
             return old
-        if old and older(record.version, old.version):
+        if old and not older(old.version, record.version):
+            # The watch's echo of what was written, or late word.
             return old
         self._unlink(old)
         self.sessions[record.ref] = record

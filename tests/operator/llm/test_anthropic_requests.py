@@ -108,6 +108,9 @@ async def test_a_round_of_tools(provider: AnthropicProvider, llm: LlmServer) -> 
     [
         pytest.param('{"a": "b', {"_malformed": '{"a": "b'}, id="broken off"),
         pytest.param("[1]", {"_malformed": "[1]"}, id="no object"),
+        pytest.param('{"a": NaN}', {"_malformed": '{"a": NaN}'}, id="no number"),
+        pytest.param('{"a": 1e999}', {"_malformed": '{"a": 1e999}'}, id="a number beyond all bounds"),
+        pytest.param('{"a": "\\ud800"}', {"_malformed": '{"a": "\\ud800"}'}, id="half a surrogate pair"),
         pytest.param("[" * 60000, {"_malformed": "[" * 60000}, id="deep"),
         pytest.param("{}", {}, id="empty"),
         pytest.param('{"a": {"b": 1.5}}', {"a": {"b": 1.5}}, id="an object"),

@@ -1,6 +1,7 @@
 """Fault 20 at the provider: whatever goes wrong, the drain is told what to do about it, and why (L10, L11, L12)."""
 
 import asyncio
+import tracemalloc
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -23,6 +24,7 @@ from llmanswers import (
     pings_for_ever,
     responds,
     says,
+    says_for_ever,
     streams,
 )
 from llmserver import LlmServer
@@ -128,6 +130,37 @@ async def test_fault_20_L12_what_never_ends_is_given_up(
     assert llm.requests[0].abandoned
 
 
+EVENTS = {"content-type": "text/event-stream"}
+PAGE = {"content-type": "text/html"}
+FLOODS = {
+    "an error": (says_for_ever(404, "no such page " * 5000, PAGE), Rejected),
+    "a passing error": (says_for_ever(502, "no such page " * 5000, PAGE), Passing),
+    "an error, compressed": (says_for_ever(404, "no such page " * 5000, {"content-encoding": "gzip"}), Rejected),
+    "elsewhere": (says_for_ever(307, "see " * 16384, {"location": "http://127.0.0.1:1/"}), Rejected),
+    "an event": (says_for_ever(200, "x" * 65536, EVENTS), Passing),
+    "an event of many lines": (says_for_ever(200, "data: x\n" * 100, EVENTS), Passing),
+    "an answer, compressed": (says_for_ever(200, "x" * 65536, EVENTS | {"content-encoding": "gzip"}), Passing),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "family"), FLOODS.values(), ids=FLOODS)
+async def test_fault_20_L12_what_is_said_without_end_is_not_kept(
+    provider: AnthropicProvider, llm: LlmServer, behaviour: Behaviour, family: type[LlmError]
+) -> None:
+    """Long before the prompt's timeout, which nothing here waits for; little memory is taken, the connection is let
+    go, and a status still says what to do."""
+    tracemalloc.start()
+    try:
+        error = await failed(provider, llm, behaviour, timeout=3600)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert type(error) is family
+    assert most < 16 * 1024 * 1024
+    await llm.requests[0].over.wait()
+    assert llm.requests[0].abandoned
+
+
 async def test_fault_20_L12_nobody_listens(clock: FakeClock) -> None:
     """A refused connection is passing."""
     provider = AnthropicProvider(KEY, "http://127.0.0.1:1", clock)
@@ -195,6 +228,32 @@ async def test_fault_20_what_the_provider_said_is_shown_and_the_key_never(
     assert KEY not in message
     assert len(message) <= 512
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(fails(400, message="x" * 10_000), id="a message"),
+        pytest.param(errs("api_error", "x" * 10_000), id="a message within the stream"),
+        pytest.param(responds(400, "x" * 10_000, {}), id="a body that is not of the API"),
+    ],
+)
+async def test_fault_20_little_is_repeated_of_what_the_provider_said(
+    provider: AnthropicProvider, llm: LlmServer, behaviour: Behaviour
+) -> None:
+    """Whoever answers at an address writes so much into status and Events."""
+    llm.will(behaviour)
+    message = (await failure(provider)).message
+    assert message.endswith("x" * 255 + "…")
+    assert message.count("x") == 255
+
+
+async def test_fault_20_a_key_is_blotted_out_before_anything_is_cut(
+    provider: AnthropicProvider, llm: LlmServer
+) -> None:
+    """So that no half of it is left."""
+    llm.will(fails(400, message="x" * 250 + KEY))
+    assert (await failure(provider)).message.endswith("x" * 250 + "***")
 
 
 async def test_fault_20_a_body_that_is_not_of_the_api_is_shown(provider: AnthropicProvider, llm: LlmServer) -> None:

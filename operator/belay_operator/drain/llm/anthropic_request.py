@@ -69,9 +69,11 @@ def _part(block: Block) -> dict[str, Any] | None:
 
 
 def parsed(written: str | None) -> dict[str, Any]:
-    """Arguments as an object; what is none is shown as it was written."""
+    """Arguments as an object; what is none, or is nothing that JSON or UTF-8 can carry (NaN, half a surrogate pair), is
+    shown as it was written."""
     try:
         value = json.loads(written or "{}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {MALFORMED: written}
