@@ -1,4 +1,5 @@
-"""What a Model agent's calls are made with, read when it is used: the Agent, its key, its system prompt (L11).
+"""What a Model agent's calls are made with: its key and its system prompt are read when they are used (L11), the Agent
+when another generation of it was seen, as all that is decided of it rests on what was seen.
 
 The key is in nobody's memory but that of the provider's client; the operator may read a Secret only where whoever named
 it granted that, by name (docs/model-agents.md).
@@ -6,6 +7,7 @@ it granted that, by name (docs/model-agents.md).
 
 import base64
 import binascii
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -19,10 +21,12 @@ from belay_operator.decisions.window import DEFAULT_CONTEXT_TOKENS
 from belay_operator.drain.llm.base import NotConfigured, Unauthenticated
 from belay_operator.drain.llm.providers import ANTHROPIC, ECHO
 from belay_operator.drain.store import Store
+from belay_operator.observe.records import AgentRecord
 
 KNOWN = frozenset({ANTHROPIC, ECHO})
 DEFAULT_MAX_TOKENS = 8192
 DEFAULT_TIMEOUT_SECONDS = 600.0
+_KEPT_AGENTS = 100
 
 Read = Callable[[Ref], Awaitable[Json | None]]
 Signature = tuple[str, ...]
@@ -119,19 +123,39 @@ class Found:
 class Configurations:
     """Reads them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, seen: Callable[[Ref], AgentRecord | None]) -> None:
         self._store = store
+        self._seen = seen
+        self._held: OrderedDict[Ref, tuple[Json, Model]] = OrderedDict()
+        """Agents that were read last, and their models."""
 
     async def find(self, agent: Ref) -> Found:
         """What calls of `agent` are made with now. Raises KubeError."""
-        obj = await self._store.agent(agent)
-        model = _model(obj)
+        obj, model = self._kept(agent) or await self._read(agent)
         if model is None:
             return Found(agent, obj, None)
         key, prompt = model.api_key_secret_ref, model.system_from
         secret = await _named(self._store.secret, agent.namespace, key.name) if key else None
         system = await _named(self._store.config_map, agent.namespace, prompt.name) if prompt else None
         return Found(agent, obj, model, secret, system)
+
+    def _kept(self, agent: Ref) -> tuple[Json, Model] | None:
+        """An Agent that was read, while nothing newer was seen."""
+        held, seen = self._held.get(agent), self._seen(agent)
+        if held is None or seen is None:
+            return None
+        meta = held[0]["metadata"]
+        return held if (meta["uid"], meta["generation"]) == (seen.uid, seen.generation) else None
+
+    async def _read(self, agent: Ref) -> tuple[Json | None, Model | None]:
+        obj = await self._store.agent(agent)
+        model = _model(obj)
+        self._held.pop(agent, None)
+        if obj and model:
+            self._held[agent] = obj, model
+            if len(self._held) > _KEPT_AGENTS:
+                self._held.popitem(last=False)
+        return obj, model
 
 
 async def _named(read: Read, namespace: str, name: str) -> Named:
