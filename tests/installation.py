@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from belay_api.meta import ANNOTATION_CANCEL_CASCADE, API_VERSION, GROUP
+from belay_api.schema import KINDS
 from belay_dev.clock import Deadline
 from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import ControlPlaneError
@@ -55,10 +56,21 @@ def install(plane: ControlPlane) -> None:
     """Apply `manifests/` and wait until definitions are served, RBAC and every policy in force."""
     plane.kubectl("apply", "-k", str(MANIFESTS))
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    for kind in KINDS:
+        _until(f"the storage of {kind.RESOURCE.plural}", partial(_served, plane, kind.RESOURCE.plural))
     plane.kubectl("apply", "-f", str(MANIFESTS / "sweeper.yaml"))
     for account in (OPERATOR, GATEWAY):
         _until(f"the rights of {account}", partial(_allowed, plane, account))
     _until_enforced(plane)
+
+
+def _served(plane: ControlPlane, plural: str) -> bool:
+    """Whether a kind can be listed: for a moment after it is established the answer may be 429, try again."""
+    try:
+        plane.kubectl("get", f"{plural}.{GROUP}", "--all-namespaces", "-o", "name")
+    except ControlPlaneError:
+        return False
+    return True
 
 
 def _allowed(plane: ControlPlane, account: str) -> bool:

@@ -167,3 +167,24 @@ async def test_G6_a_session_that_went_missing_since_the_start_counts() -> None:
     await given.clock.advance(3)
     given.presence.note_missing(AGENT, "gone")
     assert given.gatherer.view(AGENT).offline_since == at(3)
+
+
+async def test_I7_a_model_agent_is_seen_without_any_gateway() -> None:
+    """Nobody attaches to it: that no gateway is heard hides nothing of it, that a watch isn't does."""
+    given = Given()
+    assert given.gatherer.view(AGENT).blind
+    meta = {"namespace": NAMESPACE, "name": "a", "uid": "u", "resourceVersion": "2"}
+    spec = {"runtime": "Model", "model": {"provider": "echo", "name": "e"}}
+    given.index.put_agent(AgentRecord.read({"metadata": meta, "spec": spec, "status": {}}))
+    assert not given.gatherer.view(AGENT).blind
+    given.presence.contact_lost("delegations")
+    assert given.gatherer.view(AGENT).blind
+
+
+async def test_I7_a_deleted_agent_without_rows_is_seen_without_any_gateway() -> None:
+    """Work that it held is ended though nobody ever attached; where rows are left, gateways count."""
+    given = Given()
+    given.index.drop_agent(AGENT, "2")
+    assert not given.gatherer.view(AGENT).blind
+    given.rows(row("s"))
+    assert given.gatherer.view(AGENT).blind

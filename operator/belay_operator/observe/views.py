@@ -15,7 +15,7 @@ from belay_operator.decisions.rows import RowFacts
 from belay_operator.decisions.view import AgentView, SessionView
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import Row
+from belay_operator.observe.records import AgentRecord, Row
 
 _WAS_LIVE = frozenset({SubscriptionPhase.DISCONNECTED, SubscriptionPhase.EXPIRED})
 _KEEP_SECONDS = 0.05
@@ -54,7 +54,7 @@ class Gatherer:
             times=times,
             sessions=sessions,
             offline_since=offline,
-            blind=self._presence.blind(times.stale_after),
+            blind=self._blind(agent, record, times.stale_after),
             sighted_since=self._presence.sighted_since(times.stale_after),
             brake_ends=self._presence.fleet.graces_from,
         )
@@ -68,6 +68,12 @@ class Gatherer:
             suspended=record.suspended,
             on_agent_lost=record.on_agent_lost,
         )
+
+    def _blind(self, agent: Ref, record: AgentRecord | None, stale_after: float) -> bool:
+        """Whether nothing of an agent may be taken for gone. What has no sessions isn't seen through any gateway: a
+        Model agent, and one that was deleted and of which no row is left."""
+        attaches = record.runtime is not Runtime.MODEL if record else bool(self._index.rows_of(agent))
+        return self._presence.blind(stale_after) if attaches else not self._presence.in_contact()
 
     def row_facts(self, agent: Ref) -> list[RowFacts]:
         """Each row of an agent with what is known around it."""
