@@ -25,6 +25,8 @@ from belay_api.transitions import Writer
 
 MAX_OPEN_PERMISSIONS = 64
 """Most requests of one session that may wait for a decision at once."""
+MAX_PREVIEW_CHARS = 4096
+"""Most of what the tool would be given that a request shows."""
 
 RequestId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROLS)]
@@ -91,7 +93,7 @@ class PermissionRequestSpec(Part):
     description: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
         default=None, description="What the agent wants to do, in words."
     )
-    input_preview: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+    input_preview: Annotated[str, StringConstraints(max_length=MAX_PREVIEW_CHARS)] | None = Field(
         default=None, description="What the tool would be given, or the beginning of it."
     )
     expires_after_seconds: int | None = Field(

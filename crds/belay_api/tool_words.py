@@ -62,6 +62,11 @@ def asks_to_use(tool: str, session: str) -> str:
     return f"The model of AgentSession {session} wants to use the tool {tool}."
 
 
+def preview_cut(missing: int, turn: str) -> str:
+    """What stands behind arguments of which a person sees only the beginning."""
+    return f"\n[{missing} more characters: read them all before you decide, kubectl get sessionturn {turn} -o yaml]"
+
+
 def delegate_offer(agents: Iterable[tuple[str, str | None]]) -> str:
     """What a model is told of `delegate`: each agent, and what it is good for."""
     offer = (

@@ -61,6 +61,14 @@ WRONG: dict[str, tuple[Json, str]] = {
     "no JSON": (raw("delegate", '{"agent": '), "the arguments of delegate are not a JSON object: Expecting value"),
     "a list": (raw("delegate", "[1]"), "the arguments of delegate are not a JSON object: it is a list"),
     "NaN": (raw("delegate", '{"priority": NaN}'), "the arguments of delegate are not a JSON object: NaN is no JSON"),
+    "one key twice": (
+        raw("delegate", '{"agent": "helper", "prompt": "x", "agent": "other"}'),
+        'the arguments of delegate are not a JSON object: the key "agent" is given more than once; call it again',
+    ),
+    "one key twice, further down": (
+        raw("delegate", '{"agent": "helper", "prompt": "x", "inputs": {"a": "1", "a": "2"}}'),
+        'the arguments of delegate are not a JSON object: the key "a" is given more than once',
+    ),
     "too deep": (raw("delegate", "[" * 20_000), "the arguments of delegate are not a JSON object: it is nested"),
     "nothing": (raw("delegate", ""), "the arguments of delegate were refused: agent: Field required; prompt: Field"),
     "a wrong type": (
@@ -377,6 +385,18 @@ async def test_a_tool_of_permission_ask_waits_for_people(site: Site) -> None:
     await site.ends(site.name("c"), "Completed", result={"text": "42"})
     await site.look()
     assert await site.responses() == {"c": ("42", True)}
+
+
+async def test_who_decides_sees_whom_a_model_delegates_to(site: Site) -> None:
+    """Whatever it writes before that, and in whatever way; the turn that is named holds the rest."""
+    await opened(site, ASK)
+    prompt = "good " * 2000
+    await site.answers(raw("delegate", f'{{"prompt": "{prompt}",\n\n"\\u0061gent": "helper"}}'))
+    shown = (await site.request("c"))["spec"]["inputPreview"]
+    assert shown.startswith('{"agent": "helper", "prompt": "good good ')
+    assert 4090 < len(shown) <= 4096
+    turn = shown.split("kubectl get sessionturn ")[1].split()[0]
+    assert prompt in (await site.admin.get(TURNS, site.namespace, turn))["spec"]["assistant"][0]["input"]
 
 
 @pytest.mark.parametrize(

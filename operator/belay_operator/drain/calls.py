@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from belay_api.agentsession import SessionPhase
-from belay_api.names import Ref, tool_call_name
+from belay_api.names import Ref, tool_call_name, turn_name
 from belay_api.pendingmessage import MAX_CONTENT_BYTES, MessagePhase, MessageType
 from belay_api.reasons import Reason, SessionReason, agent_missing
 from belay_api.session_words import not_open
@@ -25,9 +25,10 @@ from belay_kube.events import About
 from belay_operator.decisions import calls as decide
 from belay_operator.decisions.calls import Answer, Runs, Start, Step, TimeOut, Wait
 from belay_operator.decisions.claiming import unanswered
-from belay_operator.decisions.cutting import clean, cut
+from belay_operator.decisions.cutting import cut
 from belay_operator.decisions.landing import serving_after, tool_calls
 from belay_operator.decisions.outcomes import Response, failure
+from belay_operator.decisions.previews import preview
 from belay_operator.decisions.view import Change
 from belay_operator.drain.ends import Ends
 from belay_operator.drain.history import History
@@ -43,8 +44,6 @@ from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.observe.records import AgentRecord
 
 log = structlog.get_logger(__name__)
-
-_PREVIEW_CHARS = 4096
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,14 @@ class Calls:
         serving = await self.waiting.alive(session.ref.namespace, serving_after(session, turn))
         blocks = {block["toolUseId"]: block for block in tool_calls(turn)}
         for call in calls:
-            await self._dispatch(session, agent, serving, call, blocks[call.id])
+            made = self._checked(session, agent, serving, blocks[call.id])
+            await self._dispatch(session, call, made, turn_name(session.ref.name, int(turn["sequence"])))
 
-    async def _dispatch(
-        self, session: SessionRecord, agent: AgentRecord | None, serving: tuple[str, ...], call: OpenCall, block: Block
-    ) -> None:
-        made = self._checked(session, agent, serving, block)
+    async def _dispatch(self, session: SessionRecord, call: OpenCall, made: Call | Response, turn: str) -> None:
         if isinstance(made, Response):
             await self._send(session, call, made)
         elif call.permission:
-            await self._ask(made, call, block)
+            await self._ask(made, call, turn)
         else:
             await self._start(made, call, before_release=True)
 
@@ -101,8 +98,8 @@ class Calls:
             return failure(agent_missing(session.agent.name, session.agent.namespace))
         return self.starter.checked(session, agent, serving, block)
 
-    async def _ask(self, made: Call, call: OpenCall, block: Block) -> None:
-        """Ask people whether the tool may be used; the call waits (BEHAVIOUR.md, C5)."""
+    async def _ask(self, made: Call, call: OpenCall, turn: str) -> None:
+        """Ask people whether the tool may be used as `turn` says; the call waits (BEHAVIOUR.md, C5)."""
         session = made.session
         spec: Json = {
             "agentRef": {"name": session.agent.name},
@@ -110,7 +107,7 @@ class Calls:
             "requestId": call.id,
             "tool": call.tool,
             "description": asks_to_use(call.tool, session.ref.name),
-            "inputPreview": clean(block.get("input") or "{}")[:_PREVIEW_CHARS],
+            "inputPreview": preview(made.arguments, turn),
         }
         if call.timeout is not None:
             spec["expiresAfterSeconds"] = call.timeout

@@ -29,15 +29,25 @@ def _plain(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(text: str | None) -> dict[str, Any]:
-    """Arguments as the model wrote them. Raises ValueError when they are no JSON object."""
+    """Arguments as the model wrote them. Raises ValueError when they are no JSON object, or say something twice: who is
+    asked might see the one, and the tool take the other."""
     if not (text or "").strip():
         return {}
     try:
-        found = json.loads(text or "", parse_constant=_no_number)
+        found = json.loads(text or "", parse_constant=_no_number, object_pairs_hook=_once)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict):
         raise ValueError(f"it is {_WORDS.get(type(found), 'something else')}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {json.dumps(twice[:64])} is given more than once")
     return found
 
 
