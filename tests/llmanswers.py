@@ -95,6 +95,15 @@ def responds(status: int, text: str, headers: Mapping[str, str]) -> Behaviour:
     return behave
 
 
+def says_for_ever(status: int, piece: str, headers: Mapping[str, str]) -> Behaviour:
+    """The same again and again, as fast as it is read."""
+
+    async def behave(stream: Stream) -> None:
+        await stream.flood(status, piece.encode(), headers)
+
+    return behave
+
+
 def errs(kind: str, message: str = "as the test says", after: str = "half") -> Behaviour:
     """An error within the stream, after some words."""
 

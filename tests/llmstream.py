@@ -31,6 +31,13 @@ class Stream:
         """Answer with something else than a stream."""
         self.response = response
 
+    async def flood(self, status: int, piece: bytes, headers: Mapping[str, str]) -> None:
+        """A body that never ends."""
+        self.response = web.StreamResponse(status=status, headers=headers)
+        await self.response.prepare(self._request)
+        while True:
+            await self.response.write(piece)
+
     async def open(self) -> None:
         """The answer begins."""
         await self.response.prepare(self._request)

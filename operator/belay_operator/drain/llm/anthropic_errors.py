@@ -14,6 +14,8 @@ MOST_RETRY_AFTER = 600.0
 """Seconds; who asks for more is asked again after these."""
 
 _MOST_SAID = 512
+_MOST_REPEATED = 256
+"""Of what the other side says of an error, in characters: whoever that is writes into status and Events."""
 _OVERLOADED = frozenset({429, 503, 529})
 _TIMEOUTS = frozenset({408, 409})
 """Passing though they are 4xx: the request took too long, and it waited too long for another."""
@@ -41,9 +43,13 @@ class Asked:
 
     def saying(self, what: str) -> str:
         """`what` in one bounded line that begins with the model and its host; the key is blotted out."""
-        line = " ".join(f"{self.model} at {self.host} {what}".replace(self.key, "***").split())
+        return self.line(f"{self.model} at {self.host} {what}", _MOST_SAID)
+
+    def line(self, text: str, most: int) -> str:
+        """`text` in one line of at most `most` characters; the key is blotted out before anything is cut."""
+        line = " ".join(text.replace(self.key, "***").split())
         printable = "".join(one for one in line if one.isprintable())
-        return printable if len(printable) <= _MOST_SAID else printable[: _MOST_SAID - 1] + "…"
+        return printable if len(printable) <= most else printable[: most - 1] + "…"
 
 
 def of_status(error: anthropic.APIStatusError, asked: Asked, now: datetime) -> LlmError:
@@ -51,7 +57,7 @@ def of_status(error: anthropic.APIStatusError, asked: Asked, now: datetime) -> L
     within = error.status_code == 200
     status = _STATUS_OF_TYPE.get(str(error.type), 500) if within else error.status_code
     how = "broke off its answer" if within else f"answered {status}"
-    message = asked.saying(f"{how}: {_said(error)}")
+    message = asked.saying(f"{how}: {asked.line(_said(error), _MOST_REPEATED)}")
     if status in (401, 403):
         return Unauthenticated(message, SessionReason.AUTHENTICATION_FAILED)
     if status < 500 and status not in _OVERLOADED | _TIMEOUTS:
@@ -103,6 +109,5 @@ def _seconds(given: str, now: datetime) -> float | None:
 
 
 def _said(error: anthropic.APIStatusError) -> str:
-    if error.api_message:
-        return str(error.api_message)
-    return error.body if isinstance(error.body, str) and error.body else str(error.type or error.message)
+    of_body = error.body if isinstance(error.body, str) else None
+    return str(error.api_message or of_body or error.type or error.message)

@@ -1,6 +1,7 @@
 """Models behind the Messages API, by the anthropic SDK; its own retries are off, since ours are the drain's (L12).
 
-Answers are streamed. What is silent for too long, and what isn't over within the prompt's timeout, is given up.
+Answers are streamed. What is silent for too long, what isn't over within the prompt's timeout, and what says too much
+(`bounded`), is given up.
 Importing this takes seconds and 80 MB, which only those who use it should pay: `Providers` does it at the first use.
 """
 
@@ -16,6 +17,7 @@ from belay_operator.drain.llm import anthropic_errors as errors
 from belay_operator.drain.llm.anthropic_events import Reading
 from belay_operator.drain.llm.anthropic_request import to_request
 from belay_operator.drain.llm.base import Answer, Hear, Prompt, Rejected, Unauthenticated
+from belay_operator.drain.llm.bounded import NO_COMPRESSION, bound
 
 BASE_URL = "https://api.anthropic.com"
 
@@ -43,7 +45,11 @@ class AnthropicProvider:
             api_key=api_key,
             base_url=address,
             max_retries=0,
-            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # the key is for this host alone
+            http_client=anthropic.DefaultAsyncHttpxClient(
+                follow_redirects=False,  # the key is for this host alone
+                headers=NO_COMPRESSION,
+                event_hooks={"response": [bound]},
+            ),
         )
 
     async def answer(self, prompt: Prompt, hear: Hear) -> Answer:
