@@ -1,19 +1,25 @@
-"""One message and what comes of it: sent, followed by watches of session, turns and mail, interrupted by Ctrl-C."""
+"""One message and what comes of it: sent, followed by watches of session and mail, interrupted by Ctrl-C.
+
+Turns are read by their numbers, as the session counts them and when the message has left the mailbox.
+"""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from belay_api.agentsession import SessionPhase
 from belay_client import chat_mail
 from belay_client.chat_screen import Screen
 from belay_client.chat_story import End, Line, Story, Tone, Verdict
+from belay_client.chat_turns import Turns
+from belay_client.chat_unread import is_surely_unread
 from belay_client.cluster import explain
-from belay_kube.client import MESSAGES, SESSIONS, TURNS, Collection, Json, Kube, pages
+from belay_kube.client import MESSAGES, SESSIONS, Collection, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import KubeError
 from belay_kube.reader import Reader
 
 _LEAVES = "Ctrl-C once more leaves it as it is"
@@ -57,15 +63,17 @@ async def exchange(
     screen: Screen,
     clock: Clock,
     *,
-    timeout: float | None = None,
+    on_sent: Callable[[], None] = lambda: None,
     on_turn: Callable[[Json], None] = lambda _: None,
 ) -> Verdict:
-    """Send `text` and follow it to its end, at most `timeout` seconds. Raises KubeError when it may not."""
+    """Send `text` into `session`, as it was just read, and follow it to its end. Raises KubeError when it may not."""
     async with _hearing(kube, session, clock) as heard:
-        keys, before = _Keys(), _take_turns(heard)
+        keys, turns = _Keys(), Turns(kube, session, clock)
+        await turns.skip()
         with keys.listening():
-            story = Story(session, await chat_mail.send(kube, session, text), before)
-            return await _Follower(kube, session, story, screen, on_turn).run(heard, keys, timeout, clock)
+            story = Story(session, await chat_mail.send(kube, session, text))
+            on_sent()
+            return await _Follower(kube, session, story, turns, screen, clock, on_turn).run(heard, keys)
 
 
 @asynccontextmanager
@@ -74,7 +82,7 @@ async def _hearing(kube: Kube, session: Json, clock: Clock) -> AsyncIterator[asy
     namespace, name = session["metadata"]["namespace"], session["metadata"]["name"]
     heard: asyncio.Queue[Heard] = asyncio.Queue()
     within = {"fieldSelector": f"spec.sessionRef.name={name}"}
-    selected = {SESSIONS: {"fieldSelector": f"metadata.name={name}"}, TURNS: within, MESSAGES: within}
+    selected = {SESSIONS: {"fieldSelector": f"metadata.name={name}"}, MESSAGES: within}
     for collection, selectors in selected.items():  # a reader would retry for ever what is not allowed
         await kube.list(collection, namespace, limit="1", **selectors)
     readers = [
@@ -87,16 +95,7 @@ async def _hearing(kube: Kube, session: Json, clock: Clock) -> AsyncIterator[asy
             await reader.has_synced.wait()
         yield heard
     finally:
-        await _end(*running)
-
-
-def _take_turns(heard: asyncio.Queue[Heard]) -> int:
-    """Take out the turns that were there before anything was said; returns the number of the last, 0 without any."""
-    events = [heard.get_nowait() for _ in range(heard.qsize())]
-    for event in events:
-        if event.collection is not TURNS:
-            heard.put_nowait(event)
-    return max((e.obj["spec"]["sequence"] for e in events if e.collection is TURNS and not e.gone), default=0)
+        await end(*running)
 
 
 class _Keys:
@@ -120,7 +119,8 @@ class _Keys:
         (self.twice if self.once.is_set() else self.once).set()
 
 
-async def _end(*tasks: "asyncio.Task[object]") -> None:
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel what still runs, and wait until all are over."""
     for task in tasks:
         task.cancel()
     if tasks:
@@ -131,27 +131,35 @@ class _Follower:
     """Tells what it hears, until its message has come to an end."""
 
     def __init__(
-        self, kube: Kube, session: Json, story: Story, screen: Screen, on_turn: Callable[[Json], None]
+        self,
+        kube: Kube,
+        session: Json,
+        story: Story,
+        turns: Turns,
+        screen: Screen,
+        clock: Clock,
+        on_turn: Callable[[Json], None],
     ) -> None:
         self._kube = kube
         self._session = session
+        self._turns = turns
         self._screen = screen
+        self._clock = clock
         self._on_turn = on_turn
         self._story = story
 
-    async def run(self, heard: asyncio.Queue[Heard], keys: _Keys, timeout: float | None, clock: Clock) -> Verdict:
+    async def run(self, heard: asyncio.Queue[Heard], keys: _Keys) -> Verdict:
         """Until it has ended, or is waited for no more. Raises KubeError."""
         telling = asyncio.create_task(self._tell(heard))
         leaving = asyncio.create_task(keys.twice.wait())
-        late = [asyncio.create_task(clock.sleep(timeout))] if timeout is not None else []
         interrupting = asyncio.create_task(self._interrupt(keys.once))
         try:
-            await asyncio.wait({telling, leaving, *late}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
                 return _whose(telling.result(), asked_here=keys.once.is_set())
-            return Verdict(End.LEFT if leaving.done() else End.LATE)
+            return Verdict(End.LEFT)
         finally:
-            await _end(telling, leaving, interrupting, *late)
+            await end(telling, leaving, interrupting)
 
     async def _tell(self, heard: asyncio.Queue[Heard]) -> Verdict:
         while True:
@@ -162,53 +170,52 @@ class _Follower:
 
     async def _hear(self, event: Heard) -> Verdict | None:
         if event.collection is SESSIONS:
-            return self._hear_session(event)
-        if event.collection is TURNS:
-            self._hear_turn(event.obj)
-        elif not event.gone:
-            self._say(self._story.message(event.obj))
-        elif event.obj["metadata"]["name"] == self._story.sent["metadata"]["name"]:
-            return await self._message_went()
+            return await self._hear_session(event)
+        is_mine = event.obj["metadata"]["name"] == self._story.sent["metadata"]["name"]
+        if event.gone:
+            return await self._message_went() if is_mine else None
+        self._say(self._story.message(event.obj))
+        if is_mine and (event.obj.get("status") or {}).get("phase"):
+            await self._hear_turns()
         return None
 
-    def _hear_session(self, event: Heard) -> Verdict | None:
+    async def _hear_session(self, event: Heard) -> Verdict | None:
         if event.gone or event.obj["metadata"]["uid"] != self._session["metadata"]["uid"]:
             return Verdict(End.DELETED)
+        if self._turns.is_behind(event.obj):
+            await self._hear_turns(event.obj)
         self._say(self._story.session(event.obj))
         return None
 
-    def _hear_turn(self, turn: Json) -> None:
-        if "spec" in turn and self._story.is_new(turn):
+    async def _hear_turns(self, session: Json | None = None) -> None:
+        """What is new, up to the end: what others said after it is none of this message's."""
+        async for turn in self._turns.new(session):
             self._say(self._story.turn(turn))
             self._on_turn(turn)
+            if self._story.verdict():
+                return
 
     async def _message_went(self) -> Verdict | None:
         """It was read, which its turn tells, or somebody deleted it."""
         meta = self._session["metadata"]
-        selector = f"spec.sessionRef.name={meta['name']}"
-        async for page in pages(self._kube, TURNS, meta["namespace"], fieldSelector=selector):
-            for turn in page["items"]:
-                self._hear_turn(turn)
+        session = await chat_mail.read(self._kube, self._clock, SESSIONS, meta["namespace"], meta["name"])
+        await self._hear_turns(session)
         if self._story.is_read:
             return None
-        try:
-            await self._kube.get(SESSIONS, meta["namespace"], meta["name"])
-        except NotFound:
-            return Verdict(End.DELETED)
-        return Verdict(End.UNREAD)
+        return Verdict(End.UNREAD if session else End.DELETED)
 
     async def _interrupt(self, pressed: asyncio.Event) -> None:
         """Once it is asked for: cut short what runs, or take back what nobody has read."""
         await pressed.wait()
         meta = self._session["metadata"]
         try:
-            session = await self._kube.get(SESSIONS, meta["namespace"], meta["name"])
-            phase = (session.get("status") or {}).get("phase")
-            if phase == SessionPhase.AWAITING or (phase == SessionPhase.EXECUTING and self._story.is_read):
+            now = await self._kube.get(SESSIONS, meta["namespace"], meta["name"])
+            mail = await chat_mail.mailbox(self._kube, now)
+            if not self._story.is_read and is_surely_unread(self._story.sent, self._session, now, mail):
+                await chat_mail.take_back(self._kube, self._story.sent)
+            elif (now.get("status") or {}).get("phase") in (SessionPhase.AWAITING, SessionPhase.EXECUTING):
                 await chat_mail.interrupt(self._kube, self._session)
                 self._say([Line(Tone.WAITS, f"interrupting; {_LEAVES}")])
-            elif not self._story.is_read:
-                await chat_mail.take_back(self._kube, self._story.sent)
         except KubeError as error:
             self._say([Line(Tone.TROUBLE, f"can't be interrupted: {explain(error)}; {_LEAVES}")])
 

@@ -8,8 +8,11 @@ from belay_api.meta import API_VERSION
 from belay_api.pendingmessage import PendingMessage
 from belay_client.cluster import is_not_installed
 from belay_client.errors import ClientError
-from belay_kube.client import AGENTS, MESSAGES, SESSIONS, Json, Kube
-from belay_kube.errors import NotFound
+from belay_kube.client import AGENTS, MESSAGES, SESSIONS, Collection, Json, Kube, pages
+from belay_kube.clock import Clock
+from belay_kube.errors import NotFound, Temporary
+
+_RETRY_SECONDS = 1.0
 
 
 async def model_agent(kube: Kube, namespace: str, name: str) -> Json:
@@ -71,6 +74,28 @@ async def send(kube: Kube, session: Json, text: str) -> Json:
         "spec": {"sessionRef": {"name": meta["name"]}, "content": text, "bounceBack": True},
     }
     return await kube.create(MESSAGES, meta["namespace"], body)
+
+
+async def read(kube: Kube, clock: Clock, collection: Collection, namespace: str, name: str) -> Json | None:
+    """The object; None when there is none. What passes by itself is waited out. Raises KubeError."""
+    while True:
+        try:
+            return await kube.get(collection, namespace, name)
+        except NotFound:
+            return None
+        except Temporary as error:
+            await clock.sleep(error.delay or _RETRY_SECONDS)
+
+
+async def mailbox(kube: Kube, session: Json) -> list[Json]:
+    """All mail of a session that is there now. Raises KubeError."""
+    meta = session["metadata"]
+    within = f"spec.sessionRef.name={meta['name']}"
+    return [
+        message
+        async for page in pages(kube, MESSAGES, meta["namespace"], fieldSelector=within)
+        for message in page["items"]
+    ]
 
 
 async def take_back(kube: Kube, message: Json) -> None:

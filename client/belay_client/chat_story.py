@@ -69,23 +69,17 @@ class Verdict:
 
 
 class Story:
-    """One message, from the state of the session in which it was sent, after turn number `before`."""
+    """One message, from the state of the session in which it was sent."""
 
-    def __init__(self, session: Json, message: Json, before: int) -> None:
+    def __init__(self, session: Json, message: Json) -> None:
         self._namespace = session["metadata"]["namespace"]
         self._agent = session["spec"]["agentRef"]["name"]
         self.sent = message
         self._message = message["metadata"]["uid"]
-        self._before = before
         self._turns: dict[int, Json] = {}
         self._tools: dict[str, str] = {}
         self._told: set[tuple[str, ...]] = {_error_key(session.get("status") or {})}
         self.now = Now("waits in the mailbox")
-
-    def is_new(self, turn: Json) -> bool:
-        """Whether it came after the message was sent, and wasn't heard of yet."""
-        number = turn["spec"]["sequence"]
-        return number > self._before and number not in self._turns
 
     def turn(self, turn: Json) -> list[Line]:
         """A new turn is there; what the verdict says is left to whoever asked."""

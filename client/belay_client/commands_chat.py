@@ -27,7 +27,7 @@ def chat(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for an answer, e.g. 90s; without it, as long as it takes.")
+        str | None, typer.Option(help="Longest time for each message, e.g. 90s; without it, as long as it takes.")
     ] = None,
     output: Annotated[
         Literal["json"] | None, typer.Option("--output", "-o", help="For programs: each turn as a line.")
@@ -39,7 +39,8 @@ def chat(
     """Talk to a Model agent: answers on standard output, what happens on the way on standard error.
 
     Ctrl-C interrupts the answer, once more it leaves; Ctrl-D ends. With MESSAGE the exit code is 0 for an answer, 1 if
-    it came back without one, 4 if session or message were deleted, 6 after --timeout.
+    it came back without one, 4 if session or message were deleted, 6 after --timeout; without MESSAGE and without a
+    terminal it is the highest of all lines.
     """
     from belay_client import chatting
     from belay_client.cluster import Where

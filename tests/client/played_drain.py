@@ -40,14 +40,14 @@ class PlayedDrain:
     operator: Kube
     namespace: str
 
-    async def message(self) -> Json:
-        """The oldest message of people that no turn has settled, once there is one."""
+    async def message(self, content: str | None = None) -> Json:
+        """The first message of people, with that content if given, that no turn has settled, once there is one."""
 
         async def sent() -> Json | None:
             read = await self._read()
             mail: list[Json] = (await self.operator.list(MESSAGES, self.namespace))["items"]
-            waiting = (m for m in mail if m["spec"]["type"] == "UserMessage" and m["metadata"]["uid"] not in read)
-            return next(waiting, None)
+            waiting = [m for m in mail if m["spec"]["type"] == "UserMessage" and m["metadata"]["uid"] not in read]
+            return next((m for m in waiting if content in (None, m["spec"]["content"])), None)
 
         return await eventually(sent)
 
@@ -66,15 +66,18 @@ class PlayedDrain:
     async def turn(
         self, message: Json, /, number: int, outcome: str = "Answered", settles: tuple[Json, ...] = (), **spec: Any
     ) -> None:
-        """A half-step is over, and what it settles is gone from the mailbox."""
+        """A half-step is over, and what it settles is gone from the mailbox, or is marked as returned."""
         name = message["spec"]["sessionRef"]["name"]
         body = {"sessionRef": {"name": name}, "sequence": number, "outcome": outcome}
         body |= {"consumed": [consumed(m) for m in settles], **spec}
         meta = {"name": turn_name(name, number)}
         kind = {"apiVersion": API_VERSION, "kind": "SessionTurn"}
         await self.operator.create(TURNS, self.namespace, {**kind, "metadata": meta, "spec": body})
-        for settled in settles if outcome in ("Answered", "Interrupted") else ():
-            await self.operator.delete(MESSAGES, self.namespace, settled["metadata"]["name"])
+        for settled in settles:
+            if outcome in ("Bounced", "Parked"):
+                await self.operator.patch_status(MESSAGES, settled, {"phase": outcome})
+            else:
+                await self.operator.delete(MESSAGES, self.namespace, settled["metadata"]["name"])
 
     async def lands(self, message: Json, number: int, **status: Any) -> None:
         """The session is given back after a turn."""

@@ -2,99 +2,20 @@
 
 import asyncio
 import json
-import signal
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from accounts import SERVICE_ACCOUNTS, bind, username
 from belay_dev.controlplane import ControlPlane
 from belay_kube.client import AGENTS, MESSAGES, SESSIONS, Json, Kube
-from client.belay_command import Said, belay, start
-from client.played_drain import AT, MODEL, PlayedDrain, call, result, text
+from client.belay_command import Said
+from client.chat_process import Run, Talk, beside
+from client.played_drain import AT, PlayedDrain, call, result, text
 from crds_cases import agent
 from waiting import eventually
 
-Talk = Callable[..., "AbstractAsyncContextManager[Talking]"]
-Run = Callable[..., Coroutine[Any, Any, Said]]
 OPEN = {"id": "u1", "tool": "delegate", "startedTime": AT}
-
-
-@pytest.fixture
-def environment(installed: ControlPlane) -> dict[str, Any]:
-    """The administrator's."""
-    return {"KUBECONFIG": str(installed.kubeconfig)}
-
-
-@pytest.fixture
-def run(environment: dict[str, Any], namespace: str) -> Run:
-    """Runs `belay chat` of the administrator in the test's namespace."""
-
-    async def run_belay(*arguments: str, stdin: bytes = b"", **more: Any) -> Said:
-        return await belay("chat", *arguments, "-n", namespace, stdin=stdin, **{**environment, **more})
-
-    return run_belay
-
-
-@pytest.fixture
-async def drain(admin_kube: Kube, operator_kube: Kube, namespace: str) -> PlayedDrain:
-    """Plays the operator for agent `m`, of runtime Model."""
-    await admin_kube.create(AGENTS, namespace, agent("m", **MODEL))
-    return PlayedDrain(operator_kube, namespace)
-
-
-def beside(running: Coroutine[Any, Any, Said]) -> "asyncio.Task[Said]":
-    """Runs it beside the test."""
-    return asyncio.create_task(running)
-
-
-class Talking:
-    """A chat that goes on, and what it has told so far."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self._reading = asyncio.create_task(self._read())
-
-    async def tells(self, words: str) -> None:
-        """Wait for a line with these words."""
-        await eventually(lambda: any(words in line for line in self.lines))
-
-    def ctrl_c(self) -> None:
-        """Press it."""
-        self.process.send_signal(signal.SIGINT)
-
-    async def ended(self) -> tuple[int, str]:
-        """Its exit code and its answers."""
-        assert self.process.stdout
-        out = await self.process.stdout.read()
-        await self._reading
-        return await self.process.wait(), out.decode()
-
-    async def _read(self) -> None:
-        assert self.process.stderr
-        async for line in self.process.stderr:
-            self.lines.append(line.decode().rstrip("\n"))
-
-
-@pytest.fixture
-def talk(environment: dict[str, Any], namespace: str) -> Talk:
-    """Starts `belay chat m` with more arguments; one that a failing test leaves behind is killed."""
-
-    @asynccontextmanager
-    async def talking(*arguments: str) -> AsyncIterator[Talking]:
-        process = await start("chat", "m", *arguments, "-n", namespace, **environment)
-        try:
-            yield Talking(process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-
-    return talking
 
 
 # --- one message ---
@@ -158,15 +79,16 @@ async def test_L14_a_permission_is_told_with_what_to_do(namespace: str, talk: Ta
         await drain.lands(message, 1, phase="Executing", openToolCalls=asks)
         await chat.tells(f"delegate waits for permission: belay approve call-p -n {namespace}, or belay deny")
         await drain.turn(message, 2, user=[result("u1", "no", failed=True)], assistant=[text("a pity")])
+        await drain.lands(message, 2)
         assert await chat.ended() == (0, "a pity\n"), chat.lines
     assert not [line for line in chat.lines if "belay why" in line]
 
 
 async def test_no_answer_in_time(admin_kube: Kube, namespace: str, run: Run, drain: PlayedDrain) -> None:
     """Exit code 6; the message stays where it is."""
-    said = await run("m", "hello", "--timeout", "1s")
+    said = await run("m", "hello", "--timeout", "5s")
     assert (said.code, said.out) == (6, ""), said
-    assert "belay: no answer within 1s; what was said stays in session m-" in said.err
+    assert "belay: no answer within 5s; what was said stays in session m-" in said.err
     assert len((await admin_kube.list(MESSAGES, namespace))["items"]) == 1
 
 
@@ -213,6 +135,7 @@ async def test_json_prints_turns(run: Run, drain: PlayedDrain) -> None:
     message = await drain.message()
     await drain.turn(message, 1, settles=(message,), assistant=[call("u1")])
     await drain.turn(message, 2, assistant=[text("done")])
+    await drain.lands(message, 2)
     said = await chat
     turns = [json.loads(line)["spec"] for line in said.out.splitlines()]
     assert [(t["sequence"], t["assistant"][0]["type"]) for t in turns] == [(1, "ToolUse"), (2, "Text")], said

@@ -17,11 +17,11 @@ OTHERS = {"uid": "other", "name": "m2", "type": "UserMessage", "source": {"kind"
 RESPONSE = {"uid": "r", "name": "r1", "type": "ToolResponse"}
 
 
-def story(turns: int = 0) -> Story:
+def story() -> Story:
     """The story of message `mine`."""
     meta = {"name": "s", "namespace": "ns", "uid": "s-uid"}
     session = {"metadata": meta, "spec": {"agentRef": {"name": "m"}}}
-    return Story(session, {"metadata": {"name": "m1", "uid": "mine"}, "spec": {}}, turns)
+    return Story(session, {"metadata": {"name": "m1", "uid": "mine"}, "spec": {}})
 
 
 def turn(number: int, outcome: str = "Answered", consumed: tuple[Json, ...] = (), **spec: Any) -> Json:
@@ -76,14 +76,6 @@ def test_L9_L10_L17_how_it_ends(turns: list[Json], verdict: Verdict | None) -> N
     for heard in turns:
         told.turn(heard)
     assert told.verdict() == verdict
-
-
-def test_turns_from_before_are_not_news() -> None:
-    """Nor one that was heard of."""
-    told = story(turns=1)
-    assert (told.is_new(CALLS), told.is_new(ANSWER)) == (False, True)
-    told.turn(ANSWER)
-    assert not told.is_new(ANSWER)
 
 
 def test_L7_background_mail_is_told_by_its_sender() -> None:
