@@ -80,6 +80,8 @@ class Sweeper:
         """Of the DelegationSweeper that was last seen."""
         self._began: datetime | None = None
         """When the last sweep began; the interval from it is the one in force when it is over."""
+        self._told: int | None = None
+        """The generation of the settings that the status last told of."""
         self._sweeps = 0
         self._deleted = asyncio.Event()
         self._ticked_at = clock.monotonic()
@@ -125,7 +127,10 @@ class Sweeper:
     async def tick(self) -> None:
         """Sweep if one is due; the first one at once (S6). An exception is logged and the next tick runs (S7)."""
         self._ticked_at = self._clock.monotonic()
-        if not self._engine.seen.is_complete or self._suspended() or not self._is_due():
+        if not self._engine.seen.is_complete:
+            return
+        if self._suspended() or not self._is_due():
+            await self._acknowledge()
             return
         started = self._began = self._clock.now()
         try:
@@ -237,9 +242,7 @@ class Sweeper:
     async def _report(self, started: datetime, result: Result) -> None:
         took = self._clock.now() - started
         status: Json = {
-            "observedGeneration": ((self._settings or {}).get("metadata") or {}).get("generation"),
-            "intervalSeconds": self.interval(),
-            "stuckThresholdSeconds": self._engine.seen.index.times.stuck_threshold,
+            **self._in_force(),
             "lastSweep": {
                 "startedTime": to_wire(started),
                 "durationMilliseconds": int(took.total_seconds() * 1000),
@@ -248,9 +251,33 @@ class Sweeper:
             },
             "totals": {"sweeps": self._sweeps, **self._engine.totals()},
         }
+        await self._write(status)
+
+    async def _acknowledge(self) -> None:
+        """Say at once that changed settings are in force: who waits for that, as GitOps does, would wait for the next
+        sweep, and for ever while there is none."""
+        generation = self._generation()
+        seen = ((self._settings or {}).get("status") or {}).get("observedGeneration")
+        if generation is not None and generation not in (seen, self._told):
+            await self._write(self._in_force())
+
+    def _in_force(self) -> Json:
+        """The effective settings, and of which generation they are."""
+        return {
+            "observedGeneration": self._generation(),
+            "intervalSeconds": self.interval(),
+            "stuckThresholdSeconds": self._engine.seen.index.times.stuck_threshold,
+        }
+
+    def _generation(self) -> int | None:
+        generation: int | None = ((self._settings or {}).get("metadata") or {}).get("generation")
+        return generation
+
+    async def _write(self, status: Json) -> None:
         ref = Ref(self._namespace, SWEEPER_NAME)
         try:
             await self._kube.patch(SWEEPERS, ref.namespace, ref.name, {"status": status}, subresource="status")
+            self._told = status["observedGeneration"]
             await self._engine.trouble.tell(self._settings)
         except NotFound:
             log.info("no DelegationSweeper to report to", ref=str(ref))

@@ -40,9 +40,11 @@ def _strict(schema: Any) -> Any:
         return schema
     if schema.get("format") == "int-or-string":
         return _INT_OR_STRING
-    made = {name: _strict(each) for name, each in schema.items() if name != "format"}
-    if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
-        made["additionalProperties"] = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+    made = {name: _strict(each) for name, each in schema.items() if name not in ("format", "properties")}
+    if "properties" in schema:
+        # By their names: a field may itself be called `format`, or `properties`.
+        made["properties"] = {name: _strict(each) for name, each in schema["properties"].items()}
+        made.setdefault("additionalProperties", bool(schema.get("x-kubernetes-preserve-unknown-fields")))
     return made
 
 
