@@ -158,7 +158,12 @@ def step(call: OpenCall, facts: Facts, now: datetime) -> Step:
         return Answer(facts.came)
     if call.timeout is not None and now >= call.started + timedelta(seconds=call.timeout):
         return TimeOut(call.timeout)
-    return (_permission(call, facts.asked) if call.permission else None) or _run(call, facts)
+    return (_permission(call, facts.asked) if _waits_for_people(call, facts) else None) or _run(call, facts)
+
+
+def _waits_for_people(call: OpenCall, facts: Facts) -> bool:
+    """What was started was allowed, whatever became of the request since: its time to live is shorter than a call's."""
+    return call.permission is not None and facts.child is None and facts.begun is not Begun.HERE
 
 
 def _permission(call: OpenCall, asked: Asked | None) -> Step | None:
