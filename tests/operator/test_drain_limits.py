@@ -198,6 +198,25 @@ async def test_a_session_that_is_being_deleted_is_not_drained(world: World, mail
 
 async def test_mail_that_waits_is_measured(world: World, mail: Mail) -> None:
     """How many, and how old the oldest is that starts a round."""
+async def test_S7_mail_that_cannot_be_deleted_holds_no_other_up(stopped_world: World, mail: Mail) -> None:
+    """What fails of a look at a session is told and tried again; the rest of the look is done."""
+    kube = Faulty(stopped_world.operator_kube)
+    await stopped_world.start(kube, message_ttl_seconds=100)
+    await mail.open()
+    await mail.returned(await mail.send("::fail 400", name="old"), "Parked")
+    await mail.rests(stopped_world)
+
+    async def refuse(path: Collection, name: str) -> None:
+        if path == MESSAGES and name == "old":
+            raise Forbidden("refused by the test", 403)
+
+    kube.before_delete = refuse
+    await stopped_world.pass_time(101, step=LONG_STEP)
+    await mail.send("hello")
+    assert [turn["outcome"] for turn in await mail.has_turns(2)] == ["Parked", "Answered"]
+    assert [list(await mail.waiting()), raised(stopped_world) > 0] == [["old"], True]
+
+
     await mail.agent("off", suspend=True)
     await mail.open(agent="off")
     await mail.send("hello")

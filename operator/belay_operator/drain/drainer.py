@@ -23,6 +23,7 @@ from belay_operator.decisions import claiming, rounds
 from belay_operator.decisions.calls import strays
 from belay_operator.decisions.claiming import Claimable
 from belay_operator.decisions.interrupts import interrupt_wanted, is_asked_for
+from belay_operator.drain.guarded import Guarded
 from belay_operator.drain.halfstep import HalfStep, Parts, RoundFailed
 from belay_operator.drain.llm.base import Unauthenticated, Unready
 from belay_operator.drain.pool import Pool
@@ -37,6 +38,7 @@ from belay_operator.seen import Key, KeyKind, Seen
 
 log = structlog.get_logger(__name__)
 
+_NONE: frozenset[str] = frozenset()
 _SUM_SECONDS = 1.0
 """Between two sums of what the sessions of an agent spent."""
 
@@ -104,24 +106,32 @@ class Drainer:
         return frozenset(self._running)
 
     async def judge(self, ref: Ref) -> None:
-        """Look at one session and begin what there is to do. Raises KubeError."""
-        session = self._seen.mailboxes.sessions.get(ref)
+        """Look at one session and begin what there is to do; a part that fails stops no other. Raises the first error
+        when all were tried: look again."""
+        session, parts = self._seen.mailboxes.sessions.get(ref), Guarded()
         self._let_go(ref, session)
         if session is None:
             self._setbacks.forget(ref)
             self._calls.gone(ref)
-            self._remind(ref, await self._tending.expire(ref))
-            return
-        lost = await self._delegations.lost(session)
-        if ref in self._running:
-            self._remind(ref, await self._look_after(session, lost))
-            return
-        dues = [await self._tend(session), await self._delegations.tend(session), await self._tending.expire(ref)]
-        # What was tended may have been written: judged is what is there now.
-        session = self._seen.mailboxes.sessions.get(ref)
-        if session is not None:
-            dues.append(await self._decide(session, lost))
+            dues = [await parts.run(self._tending.expire(ref), None)]
+        elif ref in self._running:
+            dues = [await self._look_after(session, parts)]
+        else:
+            dues = await self._look_at(session, parts)
         self._remind(ref, *dues)
+        parts.done()
+
+    async def _look_at(self, session: SessionRecord, parts: Guarded) -> list[datetime | None]:
+        """Beats first: they are late soonest."""
+        ref = session.ref
+        dues = [await parts.run(self._delegations.tend(session), None)]
+        lost = await parts.run(self._delegations.lost(session), _NONE)
+        dues += [await self._tend(session, parts), await parts.run(self._tending.expire(ref), None)]
+        # What was tended may have been written: judged is what is there now.
+        now = self._seen.mailboxes.sessions.get(ref)
+        if now is not None and ref not in self._running:
+            dues.append(await parts.run(self._decide(now, lost), None))
+        return dues
 
     def _let_go(self, ref: Ref, session: SessionRecord | None) -> None:
         """What is asked for a session that was deleted, or is about to be, is asked for nobody."""
@@ -130,13 +140,13 @@ class Drainer:
             if session is None or session.uid != uid or session.leaving:
                 half.let_go()
 
-    async def _tend(self, session: SessionRecord) -> datetime | None:
+    async def _tend(self, session: SessionRecord, parts: Guarded) -> datetime | None:
         if session.phase is SessionPhase.AWAITING:
             return None
         for message in strays(session, self._seen.mailboxes.mail_of(session.ref)):
-            await self._calls.stray(message)
+            await parts.run(self._calls.stray(message), False)
         agent = self._seen.index.agents.get(session.agent)
-        return await self._calls.tend(session, agent)
+        return await parts.run(self._calls.tend(session, agent), None)
 
     async def _decide(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
         """Begin a half-step, or say why not; when to look again."""
@@ -222,15 +232,16 @@ class Drainer:
         """Its status tells what all of its sessions spent: they are summed up at most once in a while."""
         self._seen.timers.sooner(Key(KeyKind.AGENT, agent), after(self._clock.now(), _SUM_SECONDS))
 
-    async def _look_after(self, session: SessionRecord, lost: frozenset[str]) -> datetime | None:
+    async def _look_after(self, session: SessionRecord, parts: Guarded) -> datetime | None:
         """L17: the round under way is cut short when somebody asks for it, or nobody waits for the answer; else those
         who wait are kept alive, and are told how far it is."""
         half, *_ = self._running[session.ref]
+        lost = await parts.run(self._delegations.lost(session), _NONE)
         if is_asked_for(session) or (half.concern and half.concern <= lost):
             half.learn(lost)
             half.interrupt.ask()
             return None
-        return await self._delegations.tend(session, half.progress, half.answering)
+        return await parts.run(self._delegations.tend(session, half.progress, half.answering), None)
 
     async def stop(self) -> None:
         """End all half-steps; what they hold is given back."""
