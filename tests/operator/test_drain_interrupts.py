@@ -1,13 +1,13 @@
 """Rounds that are cut short: because somebody asks for it, or because nobody waits for the answer (L17)."""
 
 from belay_api.conditions import ConditionType, condition_is_true
-from belay_kube.client import DELEGATIONS, Json
-from llmanswers import hangs, says
+from belay_kube.client import DELEGATIONS, SESSIONS, Json
+from llmanswers import fails, hangs, says
 from llmserver import llm_server
 from waiting import eventually
 
 from .builders import delegation
-from .mail import Mail, Other, asked, calls, heard, said
+from .mail import Mail, Other, asked, calls, counted, heard, said
 from .world import World
 
 CALL = '::call delegate {"agent": "w", "prompt": "work"}'
@@ -115,6 +115,45 @@ async def test_L17_an_interrupt_waits_for_no_place_in_the_pool(stopped_world: Wo
     await mail.phase("Awaiting", "t")
     await mail.interrupt("1")
     await mail.tells(phase="Idle", observedInterruptRequest="1")
+
+
+async def test_L17_who_waits_for_a_place_in_the_pool_hears_of_interrupt_and_deletion(
+    stopped_world: World, mail: Mail
+) -> None:
+    """Nothing of it is under way yet: the interrupt is noted, the message waits again; a deleted session waits no
+    more."""
+    await stopped_world.start(model_calls=1)
+    await mail.open("t")
+    await mail.send(FOR_EVER, session="t")
+    await mail.phase("Awaiting", "t")
+    await mail.open()
+    await mail.send("hello")
+    drainer, ref = stopped_world.operator.drain.drainer, mail.ref("s")
+    await eventually(lambda: ref in drainer.at_work)
+    await mail.interrupt("1")
+    await mail.tells(observedInterruptRequest="1")
+    await eventually(lambda: ref in drainer.at_work)
+    assert [len(await mail.waiting()), await mail.turns()] == [1, []]
+    await mail.kube.delete(SESSIONS, mail.namespace, "s")
+    await eventually(lambda: ref not in drainer.at_work)
+
+
+async def test_L17_who_waits_for_a_place_between_two_attempts_is_interrupted(stopped_world: World, mail: Mail) -> None:
+    """Its wait is over, and another session has the only place (L12)."""
+    await stopped_world.start(model_calls=1)
+    async with llm_server() as llm:
+        llm.will(fails(529, "overloaded_error"), hangs())
+        await mail.keyed_agent(llm.url)
+        await mail.open(agent="k")
+        await mail.send("hello")
+        await eventually(lambda: counted(stopped_world, "belay_model_retries_total", reason="Overloaded") == 1)
+        await mail.open("t", agent="k")
+        await mail.send("quick", session="t")
+        await llm.asked(2)
+        await stopped_world.pass_time(2)
+        await mail.interrupt("1")
+        (turn,) = await mail.has_turns(1)
+        assert [turn["outcome"], len(llm.requests)] == ["Interrupted", 2]
 
 
 async def test_L17_an_answer_that_nobody_waits_for_is_cut_short(world: World, mail: Mail) -> None:

@@ -69,7 +69,7 @@ class Asking:
                 log.warning("will ask again", session=str(claim.session.ref), seconds=seconds, error=error.message)
             slot.leave()
             await unless_cut(self._clock.sleep(seconds), claim, interrupt)
-            await slot.take()
+            await unless_cut(slot.take(), claim, interrupt)
 
     async def _once(self, provider: Provider, prompt: Prompt, claim: Claim) -> Answer:
         started = self._clock.monotonic()
@@ -82,8 +82,13 @@ class Asking:
 
 async def unless_cut(step: Coroutine[Any, Any, T], claim: Claim, interrupt: Interrupt) -> T:
     """What `step` returns. Raises CutShort when the round is over before it is; `step` is cancelled then."""
+    return await unless(step, claim.lost, interrupt)
+
+
+async def unless(step: Coroutine[Any, Any, T], *events: asyncio.Event | Interrupt) -> T:
+    """What `step` returns. Raises CutShort when one of `events` is there before; `step` is cancelled then."""
     task = asyncio.ensure_future(step)
-    cuts = [asyncio.ensure_future(cut) for cut in (claim.lost.wait(), interrupt.wait())]
+    cuts = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         await asyncio.wait({task, *cuts}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():

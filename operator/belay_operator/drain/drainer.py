@@ -210,8 +210,8 @@ class Drainer:
     async def _drain(self, session: SessionRecord, half: HalfStep) -> None:
         ref, slot = session.ref, self._pool.slot()
         try:
-            if half.asks:
-                await slot.take()
+            if half.asks and not await half.has_place(slot):
+                return
             if self._seen.mailboxes.sessions.get(ref) is not session:
                 return
             if await half.run(session, slot):

@@ -32,7 +32,7 @@ from belay_operator.decisions.landing import error_wire
 from belay_operator.decisions.picking import Picked
 from belay_operator.decisions.turns import Span
 from belay_operator.drain.answering import Answering
-from belay_operator.drain.asking import CutShort, Interrupt
+from belay_operator.drain.asking import CutShort, Interrupt, unless
 from belay_operator.drain.claims import Claim, Claims
 from belay_operator.drain.configuration import Signature
 from belay_operator.drain.llm.base import Answer, LlmError, Rejected, Unauthenticated, Unready
@@ -98,6 +98,7 @@ class HalfStep:
         self._may_ask = may_ask
         self._claim: Claim | None = None
         self._refusal: Unready | None = None
+        self._gone = asyncio.Event()
         self.interrupt = Interrupt()
         self.answering: frozenset[str] = frozenset()
         """The delegations that the answer is for."""
@@ -120,14 +121,25 @@ class HalfStep:
 
     def let_go(self) -> None:
         """The session is gone."""
+        self._gone.set()
         if self._claim:
             self._claim.lost.set()
+
+    async def has_place(self, slot: Slot) -> bool:
+        """Take a place in the pool; False when that was no use any more before there was one."""
+        try:
+            await unless(slot.take(), self._gone, self.interrupt)
+        except CutShort:
+            return False
+        return True
 
     async def run(self, session: SessionRecord, slot: Slot) -> bool:
         """Go one half-step; False when there was none to go. Raises KubeError, RoundFailed."""
         claim = self._claim = await self._parts.claims.take(session)
         if claim is None:
             return False
+        if self._gone.is_set():
+            claim.lost.set()
         async with self._parts.claims.kept(claim):
             turn = await self._guarded(claim, slot)
             slot.leave()
@@ -266,10 +278,13 @@ class HalfStep:
 
     # --- no turn ---
 
-    async def _give_back(self, claim: Claim, status: Json) -> None:
-        """Put the session back where it was claimed from, unless a turn may be there: then it is finished first. Raises
-        KubeError."""
-        if not (claim.is_settling or claim.lost.is_set()):
+    async def _give_back(self, claim: Claim, status: Json) -> Json | None:
+        """Put the session back where it was claimed from, unless a turn may be there: then it is finished first. The
+        turn that who held it before, and was only late, has made since, to be settled. Raises KubeError."""
+        if claim.is_settling or claim.lost.is_set():
+            return None
+        turn = await self._parts.writing.left_behind(claim)
+        if turn is None:
             await self._parts.claims.release(claim, {"phase": str(claim.session.resting), **status})
 
     async def _try_to_give_back(self, claim: Claim) -> None:
