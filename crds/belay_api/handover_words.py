@@ -42,3 +42,8 @@ def stopped_in(session: str) -> str:
 def beats_again(session: str) -> str:
     """It was Stuck."""
     return f"AgentSession {session} works on it again"
+
+
+def prompt_is_gone(session: str) -> str:
+    """Nobody will ever answer it."""
+    return f"its prompt is in AgentSession {session} no more: it, or an earlier session of that name, was deleted"

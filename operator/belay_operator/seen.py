@@ -147,7 +147,7 @@ class Seen:
             # It ended, or a newer view is held: what that asked for has been asked for.
             if old and work.phase not in LIVE:
                 self.look_at(work.agent)
-                self._ended(work)
+                self._ended(work, before=old)
             return
         self.queue.add(Key(KeyKind.WORK, work.ref))
         if old is None:
@@ -155,7 +155,7 @@ class Seen:
             if work.parent:
                 self.on_parent(work.parent)
         if old is None or old.phase is not work.phase:
-            self.look_at_sessions(self._sessions_with(work))
+            self.look_at_sessions(self._sessions_with(work, old))
         if work.session and not self._is_model(work.agent) and not self._has_row(work.agent, work.session):
             self.presence.note_missing(work.agent, work.session)
         if old is None or old.phase is not work.phase or old.priority != work.priority or work.phase in WAITING:
@@ -179,12 +179,12 @@ class Seen:
             # Without a version it was asked for by name and isn't there: nothing is left that has a time to live.
             self._ended(old, is_there=version is not None)
 
-    def _ended(self, work: Work, *, is_there: bool = True) -> None:
+    def _ended(self, work: Work, *, is_there: bool = True, before: Work | None = None) -> None:
         if is_there:
             self.on_ended(work)
         for ref in self.permissions.of_delegation(work.ref):
             self.queue.add(Key(KeyKind.PERMISSION, ref))
-        self.look_at_sessions(self._sessions_with(work))
+        self.look_at_sessions(self._sessions_with(work, before))
         self._look_below(work.ref)
 
     def _look_below(self, ancestor: Ref) -> None:
@@ -249,12 +249,14 @@ class Seen:
         old = self.mailboxes.drop_message(ref, version)
         if old:
             self.look_at_sessions([old.session])
+            if old.delegation:
+                self.queue.add(Key(KeyKind.WORK, Ref(ref.namespace, old.delegation)))
 
-    def _sessions_with(self, work: Work) -> set[Ref]:
-        """Sessions of Model agents that work on a delegation, or wait for its end."""
-        concerned = self.mailboxes.waiting_for(work.ref)
-        held = Ref(work.ref.namespace, work.holder) if work.holder else None
-        return concerned | ({held} if held in self.mailboxes.sessions else set())
+    def _sessions_with(self, work: Work, before: Work | None = None) -> set[Ref]:
+        """Sessions of Model agents that work on a delegation, or wait for its end; and who held it `before`: its prompt
+        may be there still."""
+        holders = {Ref(one.ref.namespace, one.holder) for one in (work, before) if one and one.holder}
+        return self.mailboxes.waiting_for(work.ref) | (holders & self.mailboxes.sessions.keys())
 
     # --- agents ---
 

@@ -8,6 +8,7 @@ from belay_api.agent import Runtime
 from belay_api.conditions import ConditionType, condition_is_true
 from belay_api.delegation import MAX_TEXT_BYTES
 from belay_api.names import prompt_message_name
+from belay_api.pendingmessage import MessagePhase
 from belay_api.reasons import Reason
 from belay_api.sessionturn import TurnOutcome
 from belay_api.times import to_wire
@@ -15,7 +16,7 @@ from belay_api.transitions import Phase
 from belay_operator.decisions import fate, handover
 
 from .builders import DelegationBuilder, agent, at, delegation
-from .mailbox import SessionBuilder, mail, session, text, turn, use
+from .mailbox import MailBuilder, SessionBuilder, mail, session, text, turn, use
 
 SESSION = session()
 THRESHOLD = 40
@@ -65,6 +66,25 @@ def test_S3_what_is_asked_of_the_model_is_worked_on_whatever_a_condition_says_st
 ) -> None:
     """Blocked is taken back by the answer: without beats until then, work would be Stuck while it is answered."""
     assert handover.is_at_work(given.record) is works
+
+
+PROMPT = mail("p").prompt_of("d")
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "expected"),
+    [
+        pytest.param(session(), PROMPT, True, id="its prompt waits"),
+        pytest.param(session(), None, False, id="no prompt"),
+        pytest.param(session(), mail("p").prompt_of("d").returned(MessagePhase.BOUNCED), False, id="returned"),
+        pytest.param(session().executing("c").serving("d"), None, True, id="served"),
+        pytest.param(session().executing("c").serving("e"), None, False, id="another is served"),
+        pytest.param(session().awaiting(), None, True, id="the model may be asked for it"),
+    ],
+)
+def test_whether_a_session_has_work(given: SessionBuilder, prompt: MailBuilder | None, expected: bool) -> None:
+    """What nobody has would wait for its deadline."""
+    assert handover.may_be_with(given.record, held().work, prompt.record if prompt else None) is expected
 
 
 # --- the prompt ---

@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 
 from belay_api.names import Ref, opened_session_name, prompt_message_name
+from belay_api.reasons import Reason
+from belay_api.times import to_wire
 from belay_api.timing import Times
 from belay_api.transitions import Phase
-from belay_kube.client import AGENTS, DELEGATIONS, MESSAGES, SESSIONS, Json, Kube
+from belay_kube.client import AGENTS, DELEGATIONS, MESSAGES, SESSIONS, Collection, Json, Kube
 from belay_kube.clock import FakeClock, SystemClock
 from belay_kube.errors import Unreachable
 from belay_operator.apply import Applier
+from belay_operator.decisions.view import Change
 from belay_operator.delegations import Delegations
+from belay_operator.drain.ends import Ends
 from belay_operator.drain.handover import Handover
 from belay_operator.drain.store import Store
 from belay_operator.events import Recorder
@@ -62,11 +66,18 @@ class Site:
         """That of an operator that has just started, with `kube` instead of its own client."""
         kube = kube or self.operator
         self.seen = self._seen()
-        metrics = Metrics()
-        applier = Applier(kube, self.clock, Recorder(kube, self.clock, "o", metrics), metrics)
+        metrics, applier = Metrics(), self._applier(kube)
         gatherer = Gatherer(self.seen.index, self.seen.presence, self.clock)
         delegations = Delegations(self.seen, gatherer, applier, self.clock, metrics)
         return Handover(self.seen, Store(kube, self.clock), applier, delegations.write, self.clock)
+
+    def _applier(self, kube: Kube) -> Applier:
+        metrics = Metrics()
+        return Applier(kube, self.clock, Recorder(kube, self.clock, "o", metrics), metrics)
+
+    def ends(self) -> Ends:
+        """What ends delegations in the operator's name."""
+        return Ends(self.seen, self._applier(self.operator))
 
     async def dispatched(self, name: str = "d", attempt: int = 1, session: str | None = None) -> Work:
         """A delegation that was dispatched to agent `m`."""
@@ -90,9 +101,12 @@ class Site:
         return record
 
     async def heard_of_mail(self) -> None:
-        """All mail is seen by the present operator."""
-        for obj in (await self.admin.list(MESSAGES, self.namespace))["items"]:
-            self.seen.saw_message(MessageRecord.read(obj))
+        """The mail that is there, and no other, is seen by the present operator."""
+        listed = [MessageRecord.read(obj) for obj in (await self.admin.list(MESSAGES, self.namespace))["items"]]
+        for ref in self.seen.mailboxes.messages.keys() - {record.ref for record in listed}:
+            self.seen.gone_message(ref)
+        for record in listed:
+            self.seen.saw_message(record)
 
 
 @pytest.fixture
@@ -203,3 +217,44 @@ async def test_an_answer_to_an_earlier_attempt_leaves_the_next_alone(site: Site)
         await handover.settled(session, {**turn, "consumed": [new]})
     obj = await site.admin.get(DELEGATIONS, site.namespace, "d")
     assert (obj["status"]["phase"], obj["status"]["result"]) == ("Completed", {"text": "late"})
+
+
+@pytest.mark.parametrize("gone", [SESSIONS, MESSAGES], ids=["session and opened anew", "prompt"])
+async def test_work_that_no_session_has_fails(site: Site, gone: Collection) -> None:
+    """Deleted by hand before it was read: nobody would ever answer, and the watch knows as much as it likes."""
+    handover = site.handover()
+    await handover.take(await site.dispatched(session="chat"))
+    await handover.look(await site.work())
+    assert (await site.work()).phase is Phase.IN_PROGRESS
+    await site.admin.delete(
+        gone, site.namespace, "chat" if gone == SESSIONS else next(iter(await site.mail.waiting("chat")))
+    )
+    if gone == SESSIONS:
+        await site.mail.open("chat")
+    await site.handover().look(await site.work())
+    status = (await site.admin.get(DELEGATIONS, site.namespace, "d"))["status"]
+    assert [status["phase"], status["reason"]] == ["Failed", "SessionDeleted"]
+    assert "its prompt is in AgentSession chat no more" in status["message"]
+
+
+async def test_L16_between_a_turn_and_the_release_work_is_left_alone(site: Site) -> None:
+    """Its prompt is read and deleted, and `serving` doesn't say so yet; then it does."""
+    await site.handover().take(await site.dispatched(session="chat"))
+    (prompt,) = await site.mail.waiting("chat")
+    await site.admin.delete(MESSAGES, site.namespace, prompt)
+    claim = {"holderIdentity": "o", "token": "t", "durationSeconds": 30, "renewTime": to_wire(site.clock.now())}
+    for status in ({"phase": "Awaiting", "claim": claim}, {"phase": "Idle", "claim": None, "serving": ["d"]}):
+        obj = await site.admin.get(SESSIONS, site.namespace, "chat")
+        await site.operator.patch_status(SESSIONS, obj, status)
+        await site.handover().look(await site.work())
+        assert (await site.work()).phase is Phase.IN_PROGRESS
+
+
+async def test_D9_work_that_nobody_took_is_ended_without_a_holder(site: Site) -> None:
+    """Named since it was dispatched, the session has never had it, and owes no word."""
+    work = await site.dispatched()
+    ended = await site.ends().end(
+        work.ref, Change(Phase.CANCELLED, Reason.PARENT_CANCELLED, "its parent was cancelled")
+    )
+    assert ended is not None
+    assert [ended["status"]["phase"], ended["status"].get("sessionId")] == ["Cancelled", None]

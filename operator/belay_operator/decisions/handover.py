@@ -24,7 +24,7 @@ from belay_operator.decisions.cutting import clean
 from belay_operator.decisions.landing import phase_after, prompts, said, tool_calls
 from belay_operator.decisions.retry import next_attempt
 from belay_operator.decisions.view import Change
-from belay_operator.observe.mailbox_records import SessionRecord
+from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.records import Work
 
 Json = dict[str, Any]
@@ -130,6 +130,14 @@ def beat(work: Work, session: str, progress: str | None, told: str | None, now: 
     if work.phase is Phase.STUCK:
         reason, message = Reason.RESUMED, words.beats_again(session)
     return Beat(Change(Phase.IN_PROGRESS, reason, message, fields), now + period)
+
+
+def may_be_with(session: SessionRecord, work: Work, prompt: MessageRecord | None) -> bool:
+    """Whether a session works on `work` or will, `prompt` being what is in its mailbox. While it is Awaiting nothing
+    can be told: between a turn and the release the prompt is read, and `serving` doesn't say so yet."""
+    if session.phase is SessionPhase.AWAITING or work.ref.name in session.serving:
+        return True
+    return prompt is not None and prompt.pending
 
 
 # --- its end ---

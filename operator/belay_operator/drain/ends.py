@@ -7,6 +7,7 @@ from belay_api.transitions import TERMINAL, Writer, allowed
 from belay_kube.client import Json
 from belay_kube.errors import Conflict
 from belay_operator.apply import Applier
+from belay_operator.decisions import fate
 from belay_operator.decisions.view import Change
 from belay_operator.observe.records import Work
 from belay_operator.seen import Seen
@@ -31,7 +32,7 @@ class Ends:
                 return found
             if not allowed(work.phase, change.target, Writer.OPERATOR):
                 return found
-            outcome = await self._applier.delegation(work, change)
+            outcome = await self._applier.delegation(work, fate.without_holder(work, change))
             self._take_in(ref, outcome.obj)
             if outcome.written:
                 return outcome.obj

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from belay_api.handover_words import prompt_is_gone
 from belay_api.names import Ref
 from belay_api.reasons import Reason, session_of_another, session_was_deleted
 from belay_api.transitions import TERMINAL, Phase
@@ -23,7 +24,7 @@ from belay_operator.apply import Applier, Outcome
 from belay_operator.decisions import dispatch, handover
 from belay_operator.decisions.view import Change
 from belay_operator.drain.store import Store, owner_reference
-from belay_operator.observe.mailbox_records import SessionRecord
+from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.records import Work
 from belay_operator.queues import after
 from belay_operator.seen import Seen
@@ -103,14 +104,36 @@ class Handover:
                 if message.delegation == work.ref.name and message.pending and message.ref.name != name:
                     await self._store.delete_message(message.ref, message.uid)
         content = handover.content(task["prompt"], task.get("inputs") or {})
-        await self._store.send(session, name, content, ("Delegation", work.ref.name), bounce_back=True)
+        sent = await self._store.send(session, name, content, ("Delegation", work.ref.name), bounce_back=True)
+        if sent:
+            # The watch tells of it later: until then it would be missed.
+            self._seen.saw_message(MessageRecord.read(sent))
 
     async def _see_to(self, work: Work) -> None:
-        """Fail work whose session was deleted, on a live read (DESIGN.md section 3)."""
+        """Fail work that no session has: its session was deleted, or its prompt before it was read (DESIGN.md 3)."""
         ref = Ref(work.ref.namespace, work.holder or dispatch.session_name(work))
-        if ref not in self._seen.mailboxes.sessions and await self._store.session(ref) is None:
-            message = session_was_deleted(ref.name)
+        session = self._seen.mailboxes.sessions.get(ref)
+        if session and handover.may_be_with(session, work, self._seen.mailboxes.messages.get(_prompt(session, work))):
+            return
+        message = await self._why_nobodys(work, ref)
+        if message:
             await self._write(work, Change(Phase.FAILED, Reason.SESSION_DELETED, message))
+
+    async def _why_nobodys(self, work: Work, ref: Ref) -> str | None:
+        """Why nobody will ever answer, on live reads; None: somebody may. The session comes last: who read the prompt
+        before it was missed holds the claim until `serving` says so."""
+        found = await self._store.session(ref)
+        if found is None:
+            return session_was_deleted(ref.name)
+        first = SessionRecord.read(found)
+        prompt = await self._store.message(_prompt(first, work))
+        found = await self._store.session(ref)
+        last = SessionRecord.read(found) if found else None
+        if last is None or last.uid != first.uid:
+            raise Temporary(f"AgentSession {ref} is being replaced: tried again")
+        if handover.may_be_with(last, work, MessageRecord.read(prompt) if prompt else None):
+            return None
+        return prompt_is_gone(ref.name)
 
     def is_taken(self, session: SessionRecord, delegation: str) -> bool:
         """Whether the prompt of a delegation may be read: before it is InProgress, a crash could bring it twice."""
@@ -224,6 +247,11 @@ class Handover:
             self._seen.gone_work(ref)
         else:
             self._seen.saw_work(Work.read(obj))
+
+
+def _prompt(session: SessionRecord, work: Work) -> Ref:
+    """The message that brings its prompt."""
+    return Ref(session.ref.namespace, handover.prompt_name(session, work))
 
 
 def _remember(memory: OrderedDict[Any, Any], key: object, value: object) -> None:
