@@ -3,7 +3,7 @@
 import pytest
 
 from belay_kube.client import AGENTS, MESSAGES, SESSIONS, TURNS, Collection, Json
-from belay_kube.errors import Forbidden, NotFound, TooLarge
+from belay_kube.errors import Forbidden, NotFound, TooLarge, Unreachable
 from llmanswers import Slowly
 from llmserver import llm_server
 from waiting import eventually
@@ -142,6 +142,32 @@ async def test_L10_a_quota_that_keeps_turns_out_is_told_and_waited_for(stopped_w
     await mail.has_turns(1)
 
 
+async def test_L10_an_answer_that_cannot_be_stored_for_now_is_a_failed_round(stopped_world: World, mail: Mail) -> None:
+    """Tried for half a minute, without a place in the pool; then counted and told, so that it isn't paid for without
+    end."""
+    kube, down = Faulty(stopped_world.operator_kube), [1]
+
+    async def refuse(path: Collection, obj: Json) -> None:
+        if path == TURNS and obj["metadata"]["name"].startswith("s-") and stopped_world.is_mine(obj) and down:
+            raise Unreachable("no word from etcd")
+
+    kube.before_create = refuse
+    await stopped_world.start(kube, model_calls=1)
+    await mail.open()
+    await mail.send("hello")
+    await eventually(lambda: asked(stopped_world) == 1)
+    await mail.open("t")
+    await mail.send("quick", session="t")
+    await mail.has_turns(1, "t")
+    await stopped_world.pass_time(40, step=2)
+    status = await mail.tells(failedRounds=1)
+    assert [status["lastError"]["reason"], len(await mail.waiting())] == ["NotStored", 1]
+    down.clear()
+    await stopped_world.pass_time(40, step=2)
+    await mail.has_turns(1)
+    assert asked(stopped_world) == 3
+
+
 # --- mail that nobody reads ---
 
 
@@ -172,6 +198,25 @@ async def test_mail_for_a_session_that_never_comes_goes_in_time(stopped_world: W
     assert await mail.waiting("nobody") == {}
 
 
+async def test_S7_mail_that_cannot_be_deleted_holds_no_other_up(stopped_world: World, mail: Mail) -> None:
+    """What fails of a look at a session is told and tried again; the rest of the look is done."""
+    kube = Faulty(stopped_world.operator_kube)
+    await stopped_world.start(kube, message_ttl_seconds=100)
+    await mail.open()
+    await mail.returned(await mail.send("::fail 400", name="old"), "Parked")
+    await mail.rests(stopped_world)
+
+    async def refuse(path: Collection, name: str) -> None:
+        if path == MESSAGES and name == "old":
+            raise Forbidden("refused by the test", 403)
+
+    kube.before_delete = refuse
+    await stopped_world.pass_time(101, step=LONG_STEP)
+    await mail.send("hello")
+    assert [turn["outcome"] for turn in await mail.has_turns(2)] == ["Parked", "Answered"]
+    assert [list(await mail.waiting()), raised(stopped_world) > 0] == [["old"], True]
+
+
 async def test_a_session_that_is_being_deleted_is_not_drained(world: World, mail: Mail) -> None:
     """Somebody's finalizer holds it: its model is let go, and no turn is made that would go with it."""
     await mail.open()
@@ -198,25 +243,6 @@ async def test_a_session_that_is_being_deleted_is_not_drained(world: World, mail
 
 async def test_mail_that_waits_is_measured(world: World, mail: Mail) -> None:
     """How many, and how old the oldest is that starts a round."""
-async def test_S7_mail_that_cannot_be_deleted_holds_no_other_up(stopped_world: World, mail: Mail) -> None:
-    """What fails of a look at a session is told and tried again; the rest of the look is done."""
-    kube = Faulty(stopped_world.operator_kube)
-    await stopped_world.start(kube, message_ttl_seconds=100)
-    await mail.open()
-    await mail.returned(await mail.send("::fail 400", name="old"), "Parked")
-    await mail.rests(stopped_world)
-
-    async def refuse(path: Collection, name: str) -> None:
-        if path == MESSAGES and name == "old":
-            raise Forbidden("refused by the test", 403)
-
-    kube.before_delete = refuse
-    await stopped_world.pass_time(101, step=LONG_STEP)
-    await mail.send("hello")
-    assert [turn["outcome"] for turn in await mail.has_turns(2)] == ["Parked", "Answered"]
-    assert [list(await mail.waiting()), raised(stopped_world) > 0] == [["old"], True]
-
-
     await mail.agent("off", suspend=True)
     await mail.open(agent="off")
     await mail.send("hello")

@@ -178,6 +178,7 @@ class HalfStep:
         session = claim.session
         mail = await self._mail(session)
         given_up = self._given_up(session, mail)
+            slot.leave()
         if given_up:
             return await self._parts.writing.write(claim, given_up)
         picked = picking.pick(session, mail, self._may_be_read)
@@ -233,7 +234,7 @@ class HalfStep:
         except Unauthorized:
             raise
         except Forbidden as error:
-            # A quota, or a right that was taken away: nothing could be put aside, either.
+            # A quota, a right that was taken away, no word from etcd: nothing could be put aside, either.
             refused = LlmError(not_stored(error.said or error.message), SessionReason.NOT_STORED)
             raise RoundFailed(refused, _kept(refused, picked, claim.session), claim.rests_on) from error
         except Permanent as error:
@@ -241,13 +242,16 @@ class HalfStep:
             return await self._failed(claim, picked, unfit, self._span())
 
     async def _answer(self, claim: Claim, blocks: Sequence[Block], slot: Slot) -> Answer:
-        """Raises LlmError, for what nobody foresaw as well: a message that always fails is put aside some time."""
+        """The place in the pool is left with it: what is written may take its time. Raises LlmError, for what nobody
+        foresaw as well: a message that always fails is put aside some time."""
         try:
             return await self._parts.answering.answer(claim, blocks, slot, self.interrupt)
         except (LlmError, KubeError, CutShort):
             raise
         except Exception as error:
             log.exception("asking a model failed unexpectedly", session=str(claim.session.ref))
+        finally:
+            slot.leave()
             raise LlmError(unexpected(repr(error)), SessionReason.UNREACHABLE) from error
 
     async def _answered(

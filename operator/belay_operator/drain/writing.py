@@ -44,18 +44,17 @@ class Writing:
         return dict(found["spec"])
 
     async def write(self, claim: Claim, turn: SessionTurnSpec) -> Json:
-        """Make a turn; its specification as it is there. Raises CutShort when another's is there and the claim is lost,
-        Permanent when it is refused or there is no place for it, Temporary when it isn't known whether it is there."""
-        claim.is_settling = True
+        """Make a turn; its specification as it is there. Raises CutShort when the claim is lost, Permanent when the
+        turn is refused, or isn't there after the last try, Temporary when that isn't known."""
         for again in reversed(range(_TRIES)):
+            if claim.lost.is_set():
+                raise CutShort
+            claim.is_settling = True
             try:
                 return await self._made(claim, turn)
             except Temporary as error:
-                if not again and isinstance(error, _LeftOver):
-                    claim.is_settling = False
-                    raise Forbidden(error.message, said=error.message) from error
                 if not again:
-                    raise
+                    return await self._in_the_end(claim, turn, error)
                 await self._clock.sleep(2.0 ** (_TRIES - 1 - again))
             except Permanent:
                 # Refused, so it isn't there: the session may be given back.
@@ -63,18 +62,32 @@ class Writing:
                 raise
         raise AssertionError("the last try returns or raises")
 
+    async def _in_the_end(self, claim: Claim, turn: SessionTurnSpec, error: Temporary) -> Json:
+        """What is there after the last try. Nothing: asked for again and again it would be paid for each time, so it
+        counts as refused. (A try that lands later still is found by who makes the turn next.)"""
+        found = await self._store.turn(claim.session.ref, turn.sequence)
+        if found is not None and is_of(found, claim.session):
+            return await self._there(claim, turn)
+        claim.is_settling = False
+        raise Forbidden(error.message, said=error.message) from error
+
     async def _made(self, claim: Claim, turn: SessionTurnSpec) -> Json:
         """Another may have been first, or an earlier try of our own, of which no word came back: then that turn is the
         one to settle, by whoever holds the claim."""
         session = claim.session
         made = await self._store.add_turn(session, turn.wire())
-        if made is None:
-            log.info("another was first with this turn", session=str(session.ref), sequence=turn.sequence)
-            if not await self._claims.is_held(claim):
-                raise CutShort
-            made = await self._store.turn(session.ref, turn.sequence)
-        if made is None:
+        if made is not None:
+            return dict(made["spec"])
+        log.info("another was first with this turn", session=str(session.ref), sequence=turn.sequence)
+        return await self._there(claim, turn)
+
+    async def _there(self, claim: Claim, turn: SessionTurnSpec) -> Json:
+        if not await self._claims.is_held(claim):
+            raise CutShort
+        session = claim.session
+        found = await self._store.turn(session.ref, turn.sequence)
+        if found is None:
             raise Temporary(f"SessionTurn {turn.sequence} of {session.ref} was there and is gone: tried again")
-        if not is_of(made, session):
-            raise _LeftOver(turn_left_over(made["metadata"]["name"]))
-        return dict(made["spec"])
+        if not is_of(found, session):
+            raise _LeftOver(turn_left_over(found["metadata"]["name"]))
+        return dict(found["spec"])
