@@ -4,8 +4,9 @@ import pytest
 
 from belay_kube.client import DELEGATIONS, SESSIONS, TURNS, Collection, Json
 from belay_kube.errors import Unreachable
-from llmanswers import Slowly, hangs, says
+from llmanswers import Slowly, fails, hangs, says
 from llmserver import llm_server
+from llmstream import Stream
 from waiting import eventually
 
 from .faulty import Faulty, Mortal
@@ -198,6 +199,34 @@ async def test_L18_a_late_turn_is_refused(world: World, mail: Mail, outcome: str
         await world.pass_time(2)
         assert said((await mail.has_turns(2))[1]) == "in time"
         assert raised(world) == 0
+
+
+async def test_L18_a_turn_that_comes_after_the_take_over_is_settled_instead_of_a_failure(
+    world: World, mail: Mail
+) -> None:
+    """Who held the claim before was only late, and who holds it now has no answer of its own: nothing is given back
+    as it was, and nobody is asked again."""
+    async with llm_server() as llm:
+        await mail.keyed_agent(llm.url)
+        await mail.open(agent="k")
+        await mail.tells(phase="Idle")
+        other = Other(world)
+        await other.claim()
+        name = await mail.send("hello")
+        await mail.rests(world)
+
+        async def late(stream: Stream) -> None:
+            await other.turn(
+                1, "Answered", await mail.message(name) or {}, assistant=[{"type": "Text", "text": "late"}]
+            )
+            await fails(401, "authentication_error")(stream)
+
+        llm.will(late)
+        await world.pass_time(EXPIRED)
+        (turn,) = await mail.has_turns(1)
+        status = await mail.status()
+        assert [said(turn), status["phase"], status.get("conditions")] == ["late", "Idle", None]
+        assert [await mail.waiting(), len(llm.requests)] == [{}, 1]
 
 
 async def test_L18_who_loses_its_claim_stops_asking(world: World, mail: Mail) -> None:

@@ -153,8 +153,9 @@ class HalfStep:
         try:
             turn = await self._turn(claim, slot)
         except RoundFailed as failed:
-            await self._give_back(claim, self._failure(claim, failed))
-            raise
+            turn = await self._give_back(claim, self._failure(claim, failed))
+            if turn is None:
+                raise
         except CutShort:
             return None
         except asyncio.CancelledError:
@@ -164,9 +165,7 @@ class HalfStep:
         except Exception:
             await self._try_to_give_back(claim)
             raise
-        if turn is None:
-            await self._give_back(claim, {})
-        return turn
+        return turn if turn is not None else await self._give_back(claim, {})
 
     # --- the turn ---
 
@@ -178,8 +177,8 @@ class HalfStep:
         session = claim.session
         mail = await self._mail(session)
         given_up = self._given_up(session, mail)
-            slot.leave()
         if given_up:
+            slot.leave()
             return await self._parts.writing.write(claim, given_up)
         picked = picking.pick(session, mail, self._may_be_read)
         return await self._round(claim, mail, picked, slot) if picked.mail and self._may_ask else None
@@ -250,9 +249,9 @@ class HalfStep:
             raise
         except Exception as error:
             log.exception("asking a model failed unexpectedly", session=str(claim.session.ref))
+            raise LlmError(unexpected(repr(error)), SessionReason.UNREACHABLE) from error
         finally:
             slot.leave()
-            raise LlmError(unexpected(repr(error)), SessionReason.UNREACHABLE) from error
 
     async def _answered(
         self, claim: Claim, picked: Picked, blocks: Sequence[Block], answer: Answer, begun: Span
@@ -290,6 +289,7 @@ class HalfStep:
         turn = await self._parts.writing.left_behind(claim)
         if turn is None:
             await self._parts.claims.release(claim, {"phase": str(claim.session.resting), **status})
+        return turn
 
     async def _try_to_give_back(self, claim: Claim) -> None:
         """The same where something worse is to be told than that this failed: the claim expires."""
