@@ -15,7 +15,7 @@ from belay_dev.errors import ControlPlaneError
 from belay_dev.process import Process
 from belay_dev.stack import Stack, Times, clean_environment
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 8
 SECONDS = 60.0
 BELAY = [sys.executable, "-m", "belay_client.cli"]
 
