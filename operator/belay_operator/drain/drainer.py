@@ -24,9 +24,10 @@ from belay_operator.decisions.calls import strays
 from belay_operator.decisions.claiming import Claimable
 from belay_operator.decisions.interrupts import interrupt_wanted, is_asked_for
 from belay_operator.drain.guarded import Guarded
-from belay_operator.drain.halfstep import HalfStep, Parts, RoundFailed
+from belay_operator.drain.halfstep import HalfStep, Parts
 from belay_operator.drain.llm.base import Unauthenticated, Unready
 from belay_operator.drain.pool import Pool
+from belay_operator.drain.roundfailed import RoundFailed
 from belay_operator.drain.setbacks import Setbacks
 from belay_operator.drain.tending import Tending
 from belay_operator.events import Recorder

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from belay_api.conditions import ConditionType, set_condition
 from belay_api.reasons import SessionReason
 from belay_api.session_words import not_stored, unexpected
 from belay_api.sessionturn import Block, SessionTurnSpec
@@ -28,15 +27,14 @@ from belay_kube.clock import Clock
 from belay_kube.errors import Forbidden, KubeError, Permanent, Unauthorized
 from belay_operator.decisions import conversation, picking, rounds, turns
 from belay_operator.decisions.interrupts import interrupt_wanted
-from belay_operator.decisions.landing import error_wire
 from belay_operator.decisions.picking import Picked
 from belay_operator.decisions.turns import Span
 from belay_operator.drain.answering import Answering
 from belay_operator.drain.asking import CutShort, Interrupt, unless
 from belay_operator.drain.claims import Claim, Claims
-from belay_operator.drain.configuration import Signature
-from belay_operator.drain.llm.base import Answer, LlmError, Rejected, Unauthenticated, Unready
+from belay_operator.drain.llm.base import Answer, LlmError, Rejected, Unready
 from belay_operator.drain.pool import Slot
+from belay_operator.drain.roundfailed import RoundFailed, kept
 from belay_operator.drain.settling import Settling
 from belay_operator.drain.store import Store
 from belay_operator.drain.writing import Writing
@@ -46,24 +44,6 @@ from belay_operator.observe.mailboxes import Mailboxes
 log = structlog.get_logger(__name__)
 
 _READ_AT_ONCE = 16
-
-
-class RoundFailed(Exception):
-    """No answer came, and the mail is as it was (L10) or was returned since nothing can be asked (L11).
-
-    `error` says why, `rounds` how often in a row, `rested_on` with which configuration.
-    """
-
-    def __init__(self, error: LlmError, back: rounds.Back | None = None, rested_on: Signature = ()) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.back = back
-        self.rested_on = rested_on
-
-    @property
-    def rounds(self) -> int:
-        """How many rounds of the same message failed in a row."""
-        return self.back.failed_rounds if self.back else 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +133,7 @@ class HalfStep:
         try:
             turn = await self._turn(claim, slot)
         except RoundFailed as failed:
-            turn = await self._give_back(claim, self._failure(claim, failed))
+            turn = await self._give_back(claim, failed.told(claim.conditions, self._parts.clock.now()))
             if turn is None:
                 raise
         except CutShort:
@@ -235,7 +215,7 @@ class HalfStep:
         except Forbidden as error:
             # A quota, a right that was taken away, no word from etcd: nothing could be put aside, either.
             refused = LlmError(not_stored(error.said or error.message), SessionReason.NOT_STORED)
-            raise RoundFailed(refused, _kept(refused, picked, claim.session), claim.rests_on) from error
+            raise RoundFailed(refused, kept(refused, picked, claim.session), claim.rests_on) from error
         except Permanent as error:
             unfit = Rejected(not_stored(error.said or error.message), SessionReason.NOT_STORED)
             return await self._failed(claim, picked, unfit, self._span())
@@ -297,28 +277,3 @@ class HalfStep:
             await self._give_back(claim, {})
         except KubeError as error:
             log.warning("session not given back", session=str(claim.session.ref), error=error.message)
-
-    def _failure(self, claim: Claim, failed: RoundFailed) -> Json:
-        back, now = failed.back, self._parts.clock.now()
-        if back is None:
-            return {}
-        status: Json = {
-            "failedMessage": back.failed_message,
-            "failedRounds": back.failed_rounds,
-            "lastError": error_wire(back.reason, back.message, now),
-        }
-        if isinstance(failed.error, Unready):
-            refused = isinstance(failed.error, Unauthenticated)
-            kind = ConditionType.AUTHENTICATION_REQUIRED if refused else ConditionType.BLOCKED
-            reason = SessionReason(back.reason)
-            status["conditions"] = set_condition(claim.conditions, kind, True, reason, back.message, now)
-        return status
-
-
-def _kept(error: LlmError, picked: Picked, session: SessionRecord) -> rounds.Back:
-    """All mail stays, however often this happened."""
-    verdict = rounds.after_failure(error, picked, session)
-    if isinstance(verdict, rounds.Back):
-        return verdict
-    uid = verdict.mail[0].record.uid
-    return rounds.Back(uid, rounds.MOST_FAILED_ROUNDS, verdict.reason, verdict.message)
