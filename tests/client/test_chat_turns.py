@@ -59,16 +59,19 @@ async def test_turns_that_were_deleted_are_passed_over(session: Json, run: Run, 
 async def test_a_turn_of_an_earlier_session_is_not_told(
     admin_kube: Kube, operator_kube: Kube, namespace: str, session: Json, run: Run, drain: PlayedDrain
 ) -> None:
-    """One that is not cleared away yet has the number of the answer."""
+    """One that is not cleared away yet has the number of the answer. (A finalizer holds it: the garbage collector sees
+    that its owner is gone.)"""
     name = turn_name("s", 1)
     owner = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AgentSession", "name": "s", "uid": "earlier"}
     spec = {"sessionRef": {"name": "s"}, "sequence": 1, "outcome": "Answered", "assistant": [text("long ago")]}
     kind = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "SessionTurn"}
-    left = {**kind, "metadata": {"name": name, "ownerReferences": [owner]}, "spec": spec}
+    meta = {"name": name, "ownerReferences": [owner], "finalizers": ["test/kept"]}
+    left = {**kind, "metadata": meta, "spec": spec}
     await operator_kube.create(TURNS, namespace, left)
     chat = beside(run("m", "hello", "--session", "s"))
     message = await drain.message()
     await admin_kube.delete(TURNS, namespace, name)
+    await admin_kube.patch(TURNS, namespace, name, {"metadata": {"finalizers": None}})
     await drain.answers(message, 1, "hi")
     said = await chat
     assert (said.code, said.out) == (0, "hi\n"), said
