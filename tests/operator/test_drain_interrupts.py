@@ -1,12 +1,13 @@
 """Rounds that are cut short: because somebody asks for it, or because nobody waits for the answer (L17)."""
 
 from belay_api.conditions import ConditionType, condition_is_true
-from belay_kube.client import DELEGATIONS, SESSIONS, Json
+from belay_kube.client import DELEGATIONS, MESSAGES, SESSIONS, Collection, Json
 from llmanswers import fails, hangs, says
 from llmserver import llm_server
 from waiting import eventually
 
 from .builders import delegation
+from .faulty import Faulty
 from .mail import Mail, Other, asked, calls, counted, heard, said
 from .world import World
 
@@ -218,3 +219,26 @@ async def test_L17_a_suspended_agents_mailbox_lets_go_of_what_was_cancelled(worl
     (turn,) = await mail.has_turns(1)
     assert [turn["outcome"], turn["reason"], await mail.waiting()] == ["Interrupted", "DelegationEnded", {}]
     assert asked(world) == 0
+
+
+async def test_L17_an_interrupt_between_the_claim_and_the_call_counts(stopped_world: World, mail: Mail) -> None:
+    """Whoever asks sees the session Awaiting: the message that it is about to read is settled, and not asked about."""
+    kube = Faulty(stopped_world.operator_kube)
+    await stopped_world.start(kube)
+    await mail.open()
+    await mail.tells(phase="Idle")
+    asked_for: list[str] = []
+
+    async def interrupt(path: Collection, name: str) -> None:
+        if path == MESSAGES and name == "m1" and not asked_for:
+            asked_for.append(name)
+            await mail.interrupt("stop")
+            await eventually(lambda: stopped_world.operator.seen.mailboxes.sessions[mail.ref("s")].interrupt == "stop")
+            await stopped_world.operator.seen.queue.idle()
+
+    kube.before_get = interrupt
+    await mail.send("::wait 80000", name="m1")
+    (turn,) = await mail.has_turns(1)
+    assert [turn["outcome"], turn["reason"]] == ["Interrupted", "Interrupted"]
+    assert [message["name"] for message in turn["consumed"]] == ["m1"]
+    assert await mail.waiting() == {}

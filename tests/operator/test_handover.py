@@ -194,7 +194,9 @@ async def test_D9_a_cancel_cuts_the_round_short_and_is_proven(world: World, mail
 async def test_L17_work_whose_round_a_person_interrupts_fails(world: World, mail: Mail) -> None:
     """Nobody would answer it any more; it isn't tried again."""
     await world.create(asked(WORKS).attempts(3))
-    await mail.interrupt("stop", await session_of(world))
+    session = await session_of(world)
+    await mail.phase("Awaiting", session)
+    await mail.interrupt("stop", session)
     assert said(await ended(world)) == ["Failed", "ModelFailed"]
 
 

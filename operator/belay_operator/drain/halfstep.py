@@ -80,6 +80,8 @@ class HalfStep:
         self._refusal: Unready | None = None
         self._gone = asyncio.Event()
         self.interrupt = Interrupt()
+        self._began_cut = False
+        """Whether it was begun for an interrupt: then no message is under way."""
         self.answering: frozenset[str] = frozenset()
         """The delegations that the answer is for."""
         self.concern: frozenset[str] = frozenset()
@@ -115,6 +117,7 @@ class HalfStep:
 
     async def run(self, session: SessionRecord, slot: Slot) -> bool:
         """Go one half-step; False when there was none to go. Raises KubeError, RoundFailed."""
+        self._began_cut = self.interrupt.asked
         claim = self._claim = await self._parts.claims.take(session)
         if claim is None:
             return False
@@ -156,7 +159,7 @@ class HalfStep:
             return left_behind
         session = claim.session
         mail = await self._mail(session)
-        given_up = self._given_up(session, mail)
+        given_up = self._given_up(claim, mail)
         if given_up:
             slot.leave()
             return await self._parts.writing.write(claim, given_up)
@@ -179,12 +182,22 @@ class HalfStep:
     def _may_be_read(self, message: MessageRecord) -> bool:
         return message.delegation is None or self._pickable(message.delegation)
 
-    def _given_up(self, session: SessionRecord, mail: Sequence[Mail]) -> SessionTurnSpec | None:
+    def _given_up(self, claim: Claim, mail: Sequence[Mail]) -> SessionTurnSpec | None:
         """What takes mail out that nobody waits for any more (L17); None: somebody does."""
+        session = claim.session
         dead = turns.abandoned(self._waiting(session), self._lost)
         if self.interrupt.asked or interrupt_wanted(session, self._lost.__contains__):
-            return turns.interrupted(session, mail, dead, self._lost, None, self._span())
+            active = self._about_to_be_read(session, mail)
+            self._parts.claims.refresh(claim)
+            return turns.interrupted(claim.session, mail, dead, self._lost, active, self._span())
         return turns.taken_out(session, dead, self._span()) if dead else None
+
+    def _about_to_be_read(self, session: SessionRecord, mail: Sequence[Mail]) -> MessageRecord | None:
+        """The message that an interrupt is about which came after the claim: to who asked, its round has begun."""
+        if self._began_cut or not self.interrupt.asked:
+            return None
+        picked = picking.pick(session, mail, self._may_be_read)
+        return picked.active.record if picked.active else None
 
     async def _round(self, claim: Claim, mail: Sequence[Mail], picked: Picked, slot: Slot) -> Json:
         """The turn that answers a round, or returns what can't be answered. Raises RoundFailed when the mail stays,
