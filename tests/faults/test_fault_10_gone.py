@@ -58,5 +58,5 @@ async def test_G9_fault_10_a_lost_place_is_listed_anew_and_no_deletion_is_missed
                 watch.end()
 
         await losses.are_seen()
-        await eventually(lambda: [memory.gone for memory in forgetful] == watched)
+        await eventually(lambda: [memory.gone for memory in forgetful] == watched, 60)
         assert (len(outage.operator.runs), len(outage.gateway.runs)) == (1, 1)
