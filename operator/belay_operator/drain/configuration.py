@@ -17,13 +17,12 @@ from belay_api.reasons import SessionReason
 from belay_api.session_words import config_map_missing, key_missing, key_not_granted, provider_unknown
 from belay_kube.client import Json
 from belay_kube.errors import Forbidden
+from belay_operator.decisions.view import PROVIDERS
 from belay_operator.decisions.window import DEFAULT_CONTEXT_TOKENS
 from belay_operator.drain.llm.base import NotConfigured, Unauthenticated
-from belay_operator.drain.llm.providers import ANTHROPIC, ECHO
 from belay_operator.drain.store import Store
 from belay_operator.observe.records import AgentRecord
 
-KNOWN = frozenset({ANTHROPIC, ECHO})
 DEFAULT_MAX_TOKENS = 8192
 DEFAULT_TIMEOUT_SECONDS = 600.0
 _KEPT_AGENTS = 100
@@ -84,8 +83,8 @@ class Found:
         model = self.model
         if model is None:
             raise NotConfigured(f"agent {self.agent} isn't there, or has no model", SessionReason.AGENT_MISSING)
-        if model.provider not in KNOWN:
-            raise NotConfigured(provider_unknown(model.provider, KNOWN), SessionReason.PROVIDER_UNKNOWN)
+        if model.provider not in PROVIDERS:
+            raise NotConfigured(provider_unknown(model.provider, PROVIDERS), SessionReason.PROVIDER_UNKNOWN)
         return Configuration(
             provider=model.provider,
             model=model.name,
