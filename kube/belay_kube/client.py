@@ -23,7 +23,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 
 from belay_api.meta import GROUP, VERSION
-from belay_kube.errors import Invalid, KubeError, Permanent, Unreachable, from_status
+from belay_kube.clock import Clock, SystemClock
+from belay_kube.errors import Invalid, KubeError, Permanent, Throttled, Unreachable, from_status
+from belay_kube.waits import Waits
 
 Json = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -48,6 +50,10 @@ class Collection:
         parts = [*(("namespaces", namespace) if namespace else ()), self.plural]
         parts += [part for part in (name, subresource) if part]
         return "/".join(("", self.prefix, *map(_segment, parts)))
+
+
+def _target(url: str, query: Mapping[str, str] | None) -> str:
+    return f"{url}?{urlencode(query)}" if query else url
 
 
 def _segment(part: str) -> str:
@@ -84,14 +90,17 @@ class Kube:
 
     Watches have connections of their own (`watching`), as many as there are: each holds one for minutes, and were they
     counted with the others a reader of many things could keep a Lease from being renewed.
+
+    What the API server asked to wait with (429) is not asked again before its time, whoever wants it.
     """
 
     namespaces: tuple[str, ...] = ()
     """Those that this process works in; empty: all."""
 
-    def __init__(self, api: ApiClient, watching: ApiClient | None = None) -> None:
+    def __init__(self, api: ApiClient, watching: ApiClient | None = None, clock: Clock | None = None) -> None:
         self._api = api
         self._watching = watching or api
+        self._waits = Waits(clock or SystemClock())
 
     @property
     def api(self) -> ApiClient:
@@ -179,12 +188,17 @@ class Kube:
         content_type: str = "application/json",
     ) -> Json:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        request = method, _target(url, query)
+        self._waits.begin(request)
         response = await self._send(method, url, query or {}, body, content_type, timeout)
         try:
             if response.status >= 400:
                 raise await _error(method, url, response)
             answer: Json = json.loads(await response.read())
             return answer
+        except Throttled as error:
+            self._waits.noted(request, error.delay or 0.0)
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {url} broke off: {error!r}") from error
         finally:
@@ -204,7 +218,7 @@ class Kube:
         token = await self.token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
+        target = self._api.configuration.host + _target(url, query)
         try:
             answer = await (client or self._api).rest_client.request(
                 method, target, headers=headers, body=body, _request_timeout=timeout

@@ -10,7 +10,7 @@ import pytest
 from faults.apirelay import Watch, lasting
 from faults.behind import Behind
 from faults.outage import Losses, Outage
-from faults.site import Site
+from faults.site import SECONDS, Site
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -58,5 +58,6 @@ async def test_G9_fault_10_a_lost_place_is_listed_anew_and_no_deletion_is_missed
                 watch.end()
 
         await losses.are_seen()
-        await eventually(lambda: [memory.gone for memory in forgetful] == watched, 60)
+        # Other watches too may be told so, where the API server has had much to do.
+        await eventually(lambda: all(map(set.issubset, watched, (memory.gone for memory in forgetful))), SECONDS)
         assert (len(outage.operator.runs), len(outage.gateway.runs)) == (1, 1)
