@@ -11,20 +11,14 @@ from belay_client.errors import ClientError
 from belay_kube.client import AGENTS, MESSAGES, SESSIONS, Collection, Json, Kube, pages
 from belay_kube.clock import Clock
 from belay_kube.errors import NotFound, Temporary
+from belay_kube.finding import find
 
 _RETRY_SECONDS = 1.0
 
 
 async def model_agent(kube: Kube, namespace: str, name: str) -> Json:
     """The agent. Raises ClientError when there is none or it is no Model, with what to do then."""
-    try:
-        agent = await kube.get(AGENTS, namespace, name)
-    except NotFound as error:
-        if is_not_installed(error):
-            raise
-        raise ClientError(
-            f"agent {namespace}/{name} does not exist; `kubectl get agents -n {namespace}` lists them"
-        ) from error
+    agent = await _existing(kube, AGENTS, namespace, name, "agent", "agents")
     if (runtime := agent["spec"].get("runtime") or Runtime.CHANNEL) != Runtime.MODEL:
         raise ClientError(
             f"agent {namespace}/{name} is of runtime {runtime} and has no mailbox; hand it the task: "
@@ -35,18 +29,22 @@ async def model_agent(kube: Kube, namespace: str, name: str) -> Json:
 
 async def session_of(kube: Kube, namespace: str, name: str, agent: str) -> Json:
     """The session of that name. Raises ClientError when there is none, or it is another agent's."""
-    try:
-        session = await kube.get(SESSIONS, namespace, name)
-    except NotFound as error:
-        if is_not_installed(error):
-            raise
-        raise ClientError(
-            f"session {namespace}/{name} does not exist; `kubectl get bsess -n {namespace}` lists them"
-        ) from error
+    session = await _existing(kube, SESSIONS, namespace, name, "session", "bsess")
     owner = session["spec"]["agentRef"]["name"]
     if owner != agent:
         raise ClientError(f"session {namespace}/{name} is of agent {owner}: belay chat {owner} --session {name}")
     return session
+
+
+async def _existing(kube: Kube, collection: Collection, namespace: str, name: str, what: str, listed_as: str) -> Json:
+    try:
+        return await kube.get(collection, namespace, name)
+    except NotFound as error:
+        if is_not_installed(error):
+            raise
+        raise ClientError(
+            f"{what} {namespace}/{name} does not exist; `kubectl get {listed_as} -n {namespace}` lists them"
+        ) from error
 
 
 async def open_session(kube: Kube, namespace: str, agent: str) -> Json:
@@ -80,9 +78,7 @@ async def read(kube: Kube, clock: Clock, collection: Collection, namespace: str,
     """The object; None when there is none. What passes by itself is waited out. Raises KubeError."""
     while True:
         try:
-            return await kube.get(collection, namespace, name)
-        except NotFound:
-            return None
+            return await find(kube, collection, namespace, name)
         except Temporary as error:
             await clock.sleep(error.delay or _RETRY_SECONDS)
 

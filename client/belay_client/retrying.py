@@ -18,7 +18,8 @@ from belay_client.follow import phase
 from belay_client.proving import is_owed
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock, SystemClock
-from belay_kube.errors import AlreadyExists, Conflict, NotFound
+from belay_kube.errors import AlreadyExists, Conflict
+from belay_kube.finding import find
 
 _RESOURCE = f"{Delegation.RESOURCE.singular}.{GROUP}"
 _RETRY = re.compile(r"(?P<base>.+)-retry-(?P<number>[1-9][0-9]{0,3})")
@@ -122,7 +123,7 @@ async def _create(kube: Kube, obj: Json, spec: Json) -> Json:
         try:
             return await kube.create(DELEGATIONS, namespace, _body({"name": name}, spec))
         except AlreadyExists:
-            if why := standing(await _read(kube, namespace, name), base):
+            if why := standing(await find(kube, DELEGATIONS, namespace, name), base):
                 raise ClientError(why) from None
     return await kube.create(DELEGATIONS, namespace, _body({"generateName": f"{base}-retry-"}, spec))
 
@@ -154,10 +155,3 @@ def retry_name(base: str, number: int) -> str:
 
 def _body(named: Json, spec: Json) -> Json:
     return {"apiVersion": API_VERSION, "kind": Delegation.RESOURCE.kind, "metadata": named, "spec": spec}
-
-
-async def _read(kube: Kube, namespace: str, name: str) -> Json | None:
-    try:
-        return await kube.get(DELEGATIONS, namespace, name)
-    except NotFound:
-        return None

@@ -18,7 +18,8 @@ from belay_gateway.sockets import Session, Sockets
 from belay_gateway.tasks import Tasks
 from belay_kube.client import PERMISSION_REQUESTS, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import KubeError
+from belay_kube.finding import find
 
 log = structlog.get_logger(__name__)
 
@@ -81,10 +82,7 @@ class Decisions:
             return self._sockets.session(seen.agent, seen.session_id) is not None
 
         async def read() -> Json | None:
-            try:
-                return await self._kube.get(PERMISSION_REQUESTS, ref.namespace, ref.name)
-            except NotFound:
-                return None
+            return await find(self._kube, PERMISSION_REQUESTS, ref.namespace, ref.name)
 
         try:
             now = await patiently(self._clock, read, is_there)

@@ -22,7 +22,8 @@ from belay_gateway.verdicts import NoChange, Refusal, Verdict, delivered
 from belay_gateway.writes import Writes
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import KubeError
+from belay_kube.finding import find
 
 log = structlog.get_logger(__name__)
 
@@ -170,10 +171,7 @@ class Holdings:
         ref = ref_of(known)
 
         async def read() -> Json | None:
-            try:
-                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-            except NotFound:
-                return None
+            return await find(self._kube, DELEGATIONS, ref.namespace, ref.name)
 
         try:
             now = await patiently(self._clock, read, lambda: self._sockets.session(*_holder(known)) is not None)

@@ -23,7 +23,8 @@ from belay_gateway.sockets import Offer, Session, Sockets
 from belay_gateway.tasks import Tasks
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import KubeError
+from belay_kube.finding import find
 
 log = structlog.get_logger(__name__)
 
@@ -152,10 +153,7 @@ class Offers:
         """A session may have taken it by HTTP through another gateway: it must not be told to leave what it holds."""
 
         async def read() -> Json | None:
-            try:
-                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-            except NotFound:
-                return None
+            return await find(self._kube, DELEGATIONS, ref.namespace, ref.name)
 
         try:
             async with self._reads:

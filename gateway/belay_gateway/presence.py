@@ -31,6 +31,7 @@ from belay_gateway.tasks import KeyedLocks, Tasks
 from belay_kube.client import JSON_PATCH, SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
+from belay_kube.finding import find
 
 log = structlog.get_logger(__name__)
 
@@ -130,10 +131,7 @@ class Presence:
             return row
 
     async def _row(self, namespace: str, name: str) -> Json | None:
-        try:
-            return await self._kube.get(SUBSCRIPTIONS, namespace, name)
-        except NotFound:
-            return None
+        return await find(self._kube, SUBSCRIPTIONS, namespace, name)
 
     async def holds(self, session: Session) -> bool:
         """Whether the session may still write: its socket is here, or nobody took its row since. Raises KubeError."""

@@ -23,6 +23,7 @@ from belay_gateway.verdicts import Refusal
 from belay_kube.client import SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
+from belay_kube.finding import find
 
 _CONFLICTS = 8
 
@@ -103,10 +104,7 @@ class Replies:
             raise Refused(ErrorCode.NOT_FOUND, f"agent {agent} doesn't exist: create it with kubectl apply")
 
     async def _row(self, agent: Ref, session_id: str) -> Json | None:
-        try:
-            return await self.kube.get(SUBSCRIPTIONS, agent.namespace, subscription_name(agent.name, session_id))
-        except NotFound:
-            return None
+        return await find(self.kube, SUBSCRIPTIONS, agent.namespace, subscription_name(agent.name, session_id))
 
     # --- goodbye -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict, ac
 from belay_gateway.writes import Decide, Writes, refusal_of
 from belay_kube.client import DELEGATIONS, Json, Kube, pages
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound
+from belay_kube.errors import KubeError
+from belay_kube.finding import find
 
 log = structlog.get_logger(__name__)
 
@@ -100,11 +101,8 @@ class Returning:
         return Resumed(name=entry.name, attempt=entry.attempt, verdict=verdict)
 
     async def _read(self, namespace: str, name: str) -> Json | None:
-        try:
-            async with self._reads:
-                return await self._kube.get(DELEGATIONS, namespace, name)
-        except NotFound:
-            return None
+        async with self._reads:
+            return await find(self._kube, DELEGATIONS, namespace, name)
 
     async def _adopt(self, session: Session, delegation: Json) -> Json | None:
         """Returns what was last read of it; None when it is gone."""

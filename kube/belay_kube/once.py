@@ -2,7 +2,8 @@
 
 from belay_api.idempotency import Keyed, Standing
 from belay_kube.client import Collection, Json, Kube
-from belay_kube.errors import AlreadyExists, NotFound, Unreachable
+from belay_kube.errors import AlreadyExists, Unreachable
+from belay_kube.finding import find
 
 _TRIES = 16
 _PAGE, _PAGES = 25, 4
@@ -32,7 +33,7 @@ async def create_once(kube: Kube, collection: Collection, namespace: str, body: 
         try:
             return await kube.create(collection, namespace, key.marked(body, number)), True
         except AlreadyExists:
-            found = await _read(kube, collection, namespace, key.name(number))
+            found = await find(kube, collection, namespace, key.name(number))
     sentence = f"{collection.plural} of one idempotency key change too often just now"
     raise Unreachable(sentence, said=sentence)
 
@@ -54,10 +55,3 @@ async def _latest(kube: Kube, collection: Collection, namespace: str, key: Keyed
         query["continue"] = token
     numbers.pop(0, None)
     return numbers[max(numbers)] if numbers else None
-
-
-async def _read(kube: Kube, collection: Collection, namespace: str, name: str) -> Json | None:
-    try:
-        return await kube.get(collection, namespace, name)
-    except NotFound:
-        return None

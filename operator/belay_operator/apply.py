@@ -29,6 +29,7 @@ from belay_kube.client import (
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
 from belay_kube.events import About
+from belay_kube.finding import find
 from belay_operator.decisions.agentstatus import online
 from belay_operator.decisions.permissions import Settle
 from belay_operator.decisions.rows import Mark
@@ -137,10 +138,7 @@ class Applier:
 
     async def live_sweeper(self, ref: Ref) -> Json | None:
         """The DelegationSweeper as it is now, or None. Raises KubeError."""
-        try:
-            return await self._kube.get(SWEEPERS, ref.namespace, ref.name)
-        except NotFound:
-            return None
+        return await find(self._kube, SWEEPERS, ref.namespace, ref.name)
 
     async def sweeper_condition(
         self, ref: Ref, kind: ConditionType, reason: Reason, message: str, *, holds: bool
@@ -178,18 +176,12 @@ class Applier:
     async def live_delegation(self, ref: Ref) -> Json | None:
         """A Delegation as it is now, finished or not, or None. Raises KubeError."""
         async with self._slots:
-            try:
-                return await self._kube.get(DELEGATIONS, ref.namespace, ref.name)
-            except NotFound:
-                return None
+            return await find(self._kube, DELEGATIONS, ref.namespace, ref.name)
 
     async def live_session(self, ref: Ref) -> Json | None:
         """An AgentSession as it is now, or None. Raises KubeError."""
         async with self._slots:
-            try:
-                return await self._kube.get(SESSIONS, ref.namespace, ref.name)
-            except NotFound:
-                return None
+            return await find(self._kube, SESSIONS, ref.namespace, ref.name)
 
     async def has_children(self, parent: Ref) -> bool:
         """Whether any delegation of this parent is there, finished or not, by a live read. Raises KubeError."""
@@ -214,10 +206,7 @@ class Applier:
 
     async def live_agent(self, agent: Ref) -> Json | None:
         """An Agent as it is now, or None. Raises KubeError."""
-        try:
-            return await self._kube.get(AGENTS, agent.namespace, agent.name)
-        except NotFound:
-            return None
+        return await find(self._kube, AGENTS, agent.namespace, agent.name)
 
     async def _remove(self, collection: Collection, seen: Row | PermissionRecord) -> bool:
         ref, preconditions = seen.ref, {"uid": seen.uid, "resourceVersion": seen.version}
@@ -242,10 +231,7 @@ class Applier:
             return Outcome(None, written=False)
         except Conflict:
             self._metrics.conflicts.inc()
-        try:
-            return Outcome(await self._kube.get(collection, ref.namespace, ref.name), written=False)
-        except NotFound:
-            return Outcome(None, written=False)
+        return Outcome(await find(self._kube, collection, ref.namespace, ref.name), written=False)
 
     def _tell_presence(self, agent: AgentRecord, is_online: bool, reason: str, note: str) -> None:
         log.info("agent", name=str(agent.ref), online=is_online)

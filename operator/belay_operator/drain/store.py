@@ -27,6 +27,7 @@ from belay_kube.client import (
 )
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, Conflict, NotFound
+from belay_kube.finding import find
 from belay_operator.observe.mailbox_records import SessionRecord
 
 log = structlog.get_logger(__name__)
@@ -174,10 +175,7 @@ class Store:
     # --- how ---
 
     async def _get(self, collection: Collection, ref: Ref) -> Json | None:
-        try:
-            return await self._kube.get(collection, ref.namespace, ref.name)
-        except NotFound:
-            return None
+        return await find(self._kube, collection, ref.namespace, ref.name)
 
     async def _make(
         self,
