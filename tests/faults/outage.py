@@ -11,6 +11,7 @@ from belay_api.reasons import Reason
 from belay_kube.client import AGENTS as AGENT
 from belay_kube.client import DELEGATIONS, SUBSCRIPTIONS, Json
 from belay_kube.clock import SystemClock
+from belay_kube.reader import RESYNC_SECONDS
 from faults.apirelay import ApiRelay
 from faults.behind import Behind
 from faults.invariants import History, recorded
@@ -40,11 +41,21 @@ class Outage:
 
     @classmethod
     @asynccontextmanager
-    async def staged(cls, behind: Behind, place: Site, **environment: str) -> AsyncIterator["Outage"]:
-        """Each agent works on something, `d0` and so on, when it begins."""
+    async def staged(
+        cls, behind: Behind, place: Site, resync: float = RESYNC_SECONDS, **environment: str
+    ) -> AsyncIterator["Outage"]:
+        """Each agent works on something, `d0` and so on, when it begins.
+
+        Args:
+            behind: starts the processes.
+            place: where they work.
+            resync: seconds after which both list everything again.
+            environment: of the operator.
+        """
+        told = {"BELAY_RESYNC_SECONDS": f"{resync:.0f}"}
         to_operator, to_gateway = await behind.relay(), await behind.relay()
-        operator = behind.operator(relay=to_operator, **{**NO_SWEEP, **environment})
-        gateway = behind.gateway(relay=to_gateway)
+        operator = behind.operator(relay=to_operator, **{**NO_SWEEP, **told, **environment})
+        gateway = behind.gateway(relay=to_gateway, **told)
         url = (await gateway.ready())["url"]
         await operator.ready()
         async with recorded(place.admin, place.namespace, SUBSCRIPTIONS) as rows:
