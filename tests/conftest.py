@@ -8,12 +8,42 @@ import pytest
 from belay_dev.controlplane import ControlPlane
 from belay_kube.client import NAMESPACES, Kube, connect
 from installation import NAMESPACE, install
+from rights.record import Record
+
+_RECORD = pytest.StashKey[Record]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the record of what Belay's accounts ask the API servers of this run for."""
+    config.stash[_RECORD] = Record()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A request that the chart's roles don't explain fails the run, whichever test it was of."""
+    if session.config.stash[_RECORD].complaints() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which requests these were; and after the whole suite, as news only, which rights nothing needed."""
+    record = config.stash[_RECORD]
+    for title, lines in (("beside the chart's roles", record.complaints()), ("rights unused", record.unused())):
+        whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        if lines and (whole or title != "rights unused"):
+            terminalreporter.section(title)
+            terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
+def record(pytestconfig: pytest.Config) -> Record:
+    """What Belay's accounts ask for; a control plane with a Belay in it is read into it before it goes."""
+    return pytestconfig.stash[_RECORD]
+
+
+@pytest.fixture(scope="session")
+def control_plane(record: Record) -> Iterator[ControlPlane]:
     """A started control plane, shared by all tests of the run; each test works in namespaces of its own."""
-    with ControlPlane() as started:
+    with ControlPlane() as started, record.kept(started):
         yield started
 
 

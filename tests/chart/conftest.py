@@ -7,6 +7,7 @@ import pytest
 
 from belay_dev.controlplane import ControlPlane
 from chart.helm import NAMESPACE, RELEASE, Helm
+from rights.record import Record
 
 _NAMESPACE = {
     "apiVersion": "v1",
@@ -19,9 +20,9 @@ _NAMESPACE = {
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
+def plane(record: Record) -> Iterator[ControlPlane]:
     """A started control plane, for the releases of all tests of the chart, one after the other."""
-    with ControlPlane() as started:
+    with ControlPlane() as started, record.kept(started):
         started.kubectl("create", "-f", "-", input=json.dumps(_NAMESPACE))
         yield started
 

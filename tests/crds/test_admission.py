@@ -31,6 +31,7 @@ from crds_cases import (
     row_in_phase,
 )
 from installation import GATEWAY, NAMESPACE, OPERATOR
+from rights.record import Record
 
 ACCOUNTS = ("operator", "gateway", "alice", "admin")
 RUNNING = tuple(phase for phase in PHASES if phase not in TERMINAL)
@@ -138,11 +139,15 @@ async def test_D13_only_a_gateway_renews_a_row(every: dict[str, Kube], rows: dic
 
 
 @pytest.mark.parametrize("name", ACCOUNTS)
-async def test_D13_only_a_gateway_makes_rows(every: dict[str, Kube], namespace: str, shared: str, name: str) -> None:
+async def test_D13_only_a_gateway_makes_rows(
+    every: dict[str, Kube], namespace: str, shared: str, name: str, record: Record
+) -> None:
     """A session is made by attaching, not by hand: whoever tries is told so."""
     if name == "gateway":
         assert await every[name].create(SUBSCRIPTIONS, namespace, row())
         return
+    if name == "operator":
+        record.expects("belay-operator create agentsubscriptions", shared)
     with pytest.raises(Forbidden) as refusal:
         await every[name].create(SUBSCRIPTIONS, shared, row(f"by-{name}"))
     if name != "operator":  # which RBAC stops before
@@ -170,11 +175,13 @@ async def test_a_row_can_always_be_deleted(admin_kube: Kube, rows: dict[str, Jso
 @pytest.mark.parametrize("name", ACCOUNTS)
 @pytest.mark.parametrize("plural", ["agents", "delegationsweepers"])
 async def test_D13_only_the_operator_says_how_agents_and_the_sweep_are(
-    every: dict[str, Kube], shared: str, plural: str, name: str
+    every: dict[str, Kube], shared: str, plural: str, name: str, record: Record
 ) -> None:
     """The status of both is the operator's alone."""
     collection, obj = (AGENTS, agent("seen")) if plural == "agents" else (SWEEPERS, None)
     namespace, object_name = (shared, "seen") if obj else (NAMESPACE, "default")
+    if name == "gateway":
+        record.expects(f"belay-gateway patch {plural}/status", namespace)
     if obj:
         await every["admin"].patch(
             AGENTS, shared, "seen", obj, content_type="application/apply-patch+yaml", fieldManager="test"

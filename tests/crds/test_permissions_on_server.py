@@ -14,6 +14,7 @@ from belay_kube.client import PERMISSION_REQUESTS, Json, Kube
 from belay_kube.errors import Forbidden, Invalid, KubeError, TooLarge
 from crds_cases import permission, removal
 from installation import GATEWAY, OPERATOR
+from rights.record import Record
 
 ACCOUNTS = ("operator", "gateway", "alice", "admin")
 EVERYTHING = [
@@ -183,8 +184,11 @@ async def test_whoever_decides_signs(
         await every["alice"].patch(PERMISSION_REQUESTS, namespace, "p", change)
 
 
-async def test_the_processes_decide_for_others(every: dict[str, Kube], namespace: str, admin_kube: Kube) -> None:
+async def test_the_processes_decide_for_others(
+    every: dict[str, Kube], namespace: str, admin_kube: Kube, record: Record
+) -> None:
     """Where RBAC lets them, they name whom they act for; nobody is no answer."""
+    record.expects("belay-operator patch permissionrequests", namespace, times=2)
     rules = [{"apiGroups": [GROUP], "resources": ["permissionrequests"], "verbs": ["patch"]}]
     for name, user in (("gateway", GATEWAY), ("operator", OPERATOR)):
         await grant(admin_kube, namespace, user, name, rules)

@@ -14,6 +14,7 @@ from belay_dev.clock import Deadline, pause
 from belay_dev.errors import ControlPlaneError
 from belay_dev.process import Process
 from belay_dev.stack import Stack, Times, clean_environment
+from rights.record import Record
 
 GRACE_SECONDS = 8
 SECONDS = 60.0
@@ -99,7 +100,7 @@ def holds(status: Json, condition: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def belay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Belay]:
+def belay(tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Belay]:
     """A running Belay with a short grace."""
-    with Stack(times=Times(grace=GRACE_SECONDS)) as stack:
+    with Stack(times=Times(grace=GRACE_SECONDS)) as stack, record.kept(stack.control_plane):
         yield Belay(stack, tmp_path_factory.mktemp("agents"))

@@ -12,9 +12,11 @@ import pytest
 
 from belay_dev import binaries
 from belay_dev.clock import Deadline, pause
+from belay_dev.layout import Layout
 from belay_dev.stack import clean_environment
 from belay_dev.tools import Tool
 from e2e.conftest import BELAY
+from rights.record import Record
 
 SECONDS = 60.0
 
@@ -102,7 +104,7 @@ def test_dev_says_when_ready_and_leaves_nothing(dev: "subprocess.Popen[str]", nu
         pause(0.05)
 
 
-def test_dev_keeps_its_state_in_a_data_dir(start_dev: StartDev, tmp_path: Path) -> None:
+def test_dev_keeps_its_state_in_a_data_dir(start_dev: StartDev, tmp_path: Path, record: Record) -> None:
     """Stopped with SIGTERM and started again with the same --data-dir: what was created is still there."""
     agent = {"apiVersion": "belay.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "kept"}, "spec": {}}
     folder = str(tmp_path / "state")
@@ -114,6 +116,7 @@ def test_dev_keeps_its_state_in_a_data_dir(start_dev: StartDev, tmp_path: Path) 
     assert kubectl(ready_line(second)["kubeconfig"], "get", "agents", "-o", "name") == "agent.belay.dev/kept\n"
     second.send_signal(signal.SIGTERM)
     assert second.wait(SECONDS) == 0
+    record.read(Layout(Path(folder)).audit_log)
 
 
 def test_dev_on_a_port_in_use_is_one_line() -> None:

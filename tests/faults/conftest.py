@@ -17,6 +17,7 @@ from belay_kube.client import Kube, connect
 from faults.behind import Behind
 from faults.site import Site
 from gateway.stage import Stage
+from rights.record import Record
 
 STALE_SECONDS = 9
 GRACE_SECONDS = 6
@@ -35,10 +36,10 @@ def room() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(room: None) -> Iterator[Stack]:
+def stack(room: None, record: Record) -> Iterator[Stack]:
     """A running Belay with one gateway; tests start the second one."""
     times = Times(grace=GRACE_SECONDS, stale_after=STALE_SECONDS)
-    with Stack(times=times, environment={"BELAY_DRAIN_SECONDS": "2"}) as started:
+    with Stack(times=times, environment={"BELAY_DRAIN_SECONDS": "2"}) as started, record.kept(started.control_plane):
         yield started
 
 

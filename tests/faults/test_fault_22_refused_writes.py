@@ -19,6 +19,7 @@ from gateway.caller import DELEGATE, EVERYTHING, caller, new
 from gateway.peer import identifier
 from gateway.stage import Running, Stage, running
 from installation import GATEWAY, NAMESPACE, OPERATOR, install
+from rights.record import Record
 from waiting import eventually
 
 QUOTAS = Collection("api/v1", "resourcequotas")
@@ -209,9 +210,9 @@ async def test_I6_fault_22_a_status_refused_for_good_is_counted_and_not_hammered
 # --- etcd ---
 
 
-async def test_I7_fault_22_etcd_out_of_space_is_waited_out(tmp_path: Path) -> None:
+async def test_I7_fault_22_etcd_out_of_space_is_waited_out(tmp_path: Path, record: Record) -> None:
     """Nothing is cancelled for it, writes are few and counted; once there is room the deadline is made good."""
-    with small_plane() as plane:
+    with small_plane() as plane, record.kept(plane):
         install(plane)
         admin = await connect(plane.kubeconfig)
         kubes = [
