@@ -1,4 +1,4 @@
-"""What the documents show of a terminal, run: the commands as they stand, what they print held against what is shown."""
+"""What the documents show of a terminal, run: commands as they stand; what they print is held against what is shown."""
 
 import re
 import subprocess
