@@ -54,7 +54,7 @@ async def gate(settings: Settings) -> None:
     kube = await connect(settings.kubeconfig)
     kube.namespaces = scope(settings.namespace, settings.watch_namespaces)
     try:
-        await preflight(kube, settings.namespace, NEEDS)
+        await preflight(kube, settings.namespace, NEEDS, "belay-gateway")
         log.info("settings", **shown(settings))
         await _serve(kube, settings)
     finally:

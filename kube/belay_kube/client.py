@@ -7,6 +7,7 @@ what they write is checked by the API server's own schema, which is generated fr
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
@@ -25,6 +26,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from belay_api.meta import GROUP, VERSION
 from belay_kube.clock import Clock, SystemClock
 from belay_kube.errors import Invalid, KubeError, Permanent, Throttled, Unreachable, from_status
+from belay_kube.reaching import unreachable
 from belay_kube.waits import Waits
 
 Json = dict[str, Any]
@@ -106,6 +108,11 @@ class Kube:
     def api(self) -> ApiClient:
         """The library's client, for its own helpers (leader election)."""
         return self._api
+
+    @property
+    def address(self) -> str:
+        """The API server's URL."""
+        return str(self._api.configuration.host)
 
     async def token(self) -> str | None:
         """The bearer token in force (read again when its file may have changed), or None."""
@@ -224,7 +231,7 @@ class Kube:
                 method, target, headers=headers, body=body, _request_timeout=timeout
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"API server at {self._api.configuration.host} can't be reached: {error!r}") from error
+            raise Unreachable(unreachable(self.address, error, timeout.total)) from error
         response: aiohttp.ClientResponse = answer.response
         return response
 
@@ -287,19 +294,26 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
     # Else a proxy, and a password that must not be sent, would be looked for anew for each request, in a thread.
     configuration.client_session_kwargs = {"trust_env": False}
     named = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
+    where, remedy = named or str(_HOME_CONFIG), "set KUBECONFIG, or pass --kubeconfig"
     try:
         if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
+            where, remedy = "the pod", "mount its ServiceAccount (automountServiceAccountToken: true)"
             kube_config.load_incluster_config(configuration)
         else:
             files = _existing(named)
             await kube_config.load_kube_config(os.pathsep.join(map(str, files)), context, configuration)
             if len(files) == 1:
                 _reread_token(configuration, files[0], context)
+        return _client(configuration)
+    except ssl.SSLError as error:
+        what = "no usable certificate: certificate-authority, client-certificate and client-key hold PEM"
+        raise Permanent(f"{where} has {what} ({error})") from error
     except (ConfigException, OSError, yaml.YAMLError) as error:
-        where = named or _HOME_CONFIG
-        raise Permanent(
-            f"no usable Kubernetes configuration in {where} ({error}): set KUBECONFIG, or pass --kubeconfig"
-        ) from error
+        raise Permanent(f"no usable Kubernetes configuration in {where} ({error}): {remedy}") from error
+
+
+def _client(configuration: Configuration) -> Kube:
+    """Raises ssl.SSLError for certificates that are none."""
     configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
     endless = copy(configuration)
     endless.connection_pool_maxsize = 0

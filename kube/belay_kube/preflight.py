@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from belay_api.meta import GROUP
-from belay_kube.client import AGENTS, Collection, Kube
-from belay_kube.errors import Forbidden, NotFound, Permanent, Unauthorized
+from belay_api.meta import GROUP, VERSION
+from belay_kube.client import Collection, Kube
+from belay_kube.errors import Forbidden, KubeError, NotFound, Permanent, Unauthorized
 
+_DISCOVERY = Collection(f"apis/{GROUP}", VERSION)
+_WHOAMI = Collection("apis/authentication.k8s.io/v1", "selfsubjectreviews")
 _SELF_REVIEWS = Collection("apis/authorization.k8s.io/v1", "selfsubjectaccessreviews")
 
 
@@ -43,24 +45,61 @@ def leases(*verbs: str) -> tuple[Need, ...]:
     return tuple(Need(verb, "leases", "coordination.k8s.io", own_namespace=True) for verb in verbs)
 
 
-async def preflight(kube: Kube, namespace: str, needs: Sequence[Need]) -> None:
+async def preflight(kube: Kube, namespace: str, needs: Sequence[Need], role: str) -> None:
     """See that the API server answers, knows us, has our definitions and allows `needs`.
+
+    Args:
+        kube: in the namespaces that this process works in.
+        namespace: its own.
+        needs: all that it will ask for.
+        role: how the chart's roles that hold them are called.
 
     Raises KubeError whose message is one line: which address, credential, definition or permission is at fault.
     """
     try:
-        await kube.list(AGENTS, next(iter(kube.namespaces), None), limit="1")
-    except NotFound:
-        raise Permanent(f"the resources of {GROUP} aren't installed: kubectl apply -k manifests/") from None
+        await _see_definitions(kube, needs)
+        asked = [(need, place) for need in needs for place in _places(kube, need, namespace)]
+        allowed = await asyncio.gather(*(_allowed(kube, need, place) for need, place in asked))
     except Unauthorized as error:
-        raise Permanent(f"the API server doesn't accept the token or certificate: {error.message}") from None
-    except Forbidden as error:
-        raise Permanent(f"missing permission: {error.message}") from None
-    asked = [(need, place) for need in needs for place in _places(kube, need, namespace)]
-    allowed = await asyncio.gather(*(_allowed(kube, need, place) for need, place in asked))
+        raise Permanent(await _refusal(kube, error)) from None
     missing = [f"{need}{_in(kube, place)}" for (need, place), ok in zip(asked, allowed, strict=True) if not ok]
     if missing:
-        raise Permanent(f"missing permission: {', '.join(missing)}; grant them to the ServiceAccount of this process")
+        raise Permanent(
+            f"missing permission: {', '.join(missing)}; grant them to {await _me(kube)}: the chart's roles {role} hold "
+            "them (rbac.create: true, or kubectl apply -k manifests/), bound to the ServiceAccount of this process"
+        )
+
+
+async def _see_definitions(kube: Kube, needs: Sequence[Need]) -> None:
+    """Raises Permanent when some are missing. Who may not discover what there is hears of it from the first list."""
+    try:
+        found = {each["name"] for each in (await kube.list(_DISCOVERY))["resources"]}
+    except Forbidden:
+        return
+    except NotFound:
+        found = set()
+    missing = sorted({need.resource for need in needs if need.group == GROUP} - found)
+    if missing:
+        which = f"{', '.join(missing)} of {GROUP}" if found else f"the resources of {GROUP}"
+        raise Permanent(f"{which} aren't installed at {kube.address}: kubectl apply -k manifests/, or helm upgrade")
+
+
+async def _refusal(kube: Kube, error: Unauthorized) -> str:
+    what = "token" if await kube.token() else "client certificate, if there is one"
+    return (
+        f"the API server at {kube.address} doesn't accept the {what} ({error.said or error.message}): it has expired, "
+        "or is of another cluster or of an account that is gone; give the user in the kubeconfig a new one"
+    )
+
+
+async def _me(kube: Kube) -> str:
+    """Who the API server takes this process for."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    try:
+        answer = await kube.create(_WHOAMI, None, body)
+    except KubeError:
+        return "this process' account"
+    return str(answer["status"]["userInfo"]["username"])
 
 
 def _places(kube: Kube, need: Need, own: str) -> tuple[str | None, ...]:

@@ -48,7 +48,7 @@ async def operate(settings: Settings) -> None:
     metrics = Metrics()
     health = Health(metrics)
     try:
-        await preflight(kube, settings.namespace, NEEDS)
+        await preflight(kube, settings.namespace, NEEDS, "belay-operator")
         async with _served(health, settings) as url:
             await _lead(kube, settings, health, metrics, url)
     finally:

@@ -1,5 +1,6 @@
 """What a client takes from its environment: a proxy, once, and never a password."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ async def test_the_proxy_of_the_environment_is_used(installed: ControlPlane, mon
     through = await connect(installed.kubeconfig)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     around = await connect(installed.kubeconfig)
-    with pytest.raises(Unreachable):
+    said = re.escape(
+        f"the proxy {NOBODY.removeprefix('http://')} does not answer (connection refused): mend HTTPS_PROXY"
+    )
+    with pytest.raises(Unreachable, match=said):
         await through.list(AGENTS, "default")
     assert (await around.list(AGENTS, "default"))["items"] == []
     for kube in (through, around):

@@ -126,7 +126,7 @@ async def test_what_is_missing_is_told_with_its_namespace(
     kube = await connect(plane.service_account_kubeconfig(places[0], "default", tmp_path / "kubeconfig"))
     kube.namespaces = scope(places[0], [places[1]])
     with pytest.raises(Permanent, match=f"missing permission: watch agents .* in {places[1]}; grant"):
-        await preflight(kube, places[0], reading("agents"))
+        await preflight(kube, places[0], reading("agents"), "belay-gateway")
     await kube.close()
 
 
