@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from belay_api.frames import ErrorCode
 from belay_api.meta import GROUP, VERB_ATTACH
 from belay_api.names import Ref
 from belay_gateway.auth import ALLOW_SECONDS, DENY_SECONDS, REMEMBERED, User
 from belay_gateway.coalesce import Coalesced
+from belay_gateway.refused import Refused
 from belay_kube.client import ACCESS_REVIEWS, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, Unreviewed
@@ -53,6 +55,15 @@ class Access:
     async def may(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> bool:
         """What kubectl would need for `verb` on a resource of ours, all of them or one. Raises KubeError."""
         return await self._allowed(user, namespace, verb, resource, name)
+
+    async def check(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
+        """See that they may. Raises Refused (forbidden), KubeError."""
+        if not await self.may(user, verb, resource, namespace, name):
+            what = f"{resource}/{name}" if name else resource
+            raise Refused(
+                ErrorCode.FORBIDDEN,
+                f"{user.name} lacks the verb {verb} on {what} in namespace {namespace}; ask for a Role that grants it",
+            )
 
     async def _allowed(self, user: User, namespace: str, verb: str, resource: str, name: str) -> bool:
         async def ask() -> bool:

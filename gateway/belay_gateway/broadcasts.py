@@ -21,7 +21,7 @@ from belay_gateway.bucket import Bucket, Buckets
 from belay_gateway.bus import Bus, BusDown
 from belay_gateway.carried import MAX_BODY_BYTES, Unfit, address_of, body_text, pack, subject_of, unpack
 from belay_gateway.channel import agent_in
-from belay_gateway.delegating import check_may_delegate, lacks
+from belay_gateway.delegating import check_may_delegate
 from belay_gateway.fanout import Fanout
 from belay_gateway.metrics import Metrics
 from belay_gateway.refused import Refused
@@ -109,8 +109,8 @@ class Broadcasts:
                     f"{sender.name} may not broadcast to topic {topic}: needs to be that session, or the verb attach"
                 )
                 raise Refused(ErrorCode.FORBIDDEN, sentence)
-        elif not await self._access.may(sender, "create", "delegations", topic.namespace):
-            raise Refused(ErrorCode.FORBIDDEN, lacks(sender, "create", "delegations", topic.namespace))
+        else:
+            await self._access.check(sender, "create", "delegations", topic.namespace)
 
     async def _send(self, broadcast: Broadcast) -> Broadcast:
         broadcast = self._checked(broadcast)

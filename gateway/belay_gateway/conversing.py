@@ -12,9 +12,9 @@ from belay_api.meta import API_VERSION
 from belay_api.names import short_hash, turn_name
 from belay_api.pendingmessage import PendingMessage
 from belay_gateway.auth import User
-from belay_gateway.delegating import perhaps_made
 from belay_gateway.refused import Refused
 from belay_gateway.sessionevents import turns_of
+from belay_gateway.wanted import Wanted, perhaps_made
 from belay_kube.client import MESSAGES, SESSIONS, TURNS, Json, Kube
 from belay_kube.errors import AlreadyExists, NotFound, Unreachable
 from belay_kube.once import KeyReused
@@ -24,15 +24,11 @@ LATEST_TURNS = 10
 _TRIES = 3
 
 
-@dataclass(frozen=True)
-class Opening:
-    """A session that is to be opened: with a name, or a key, or neither."""
+@dataclass(frozen=True, kw_only=True)
+class Opening(Wanted):
+    """A session that is to be opened."""
 
-    namespace: str
     agent: str
-    name: str | None = None
-    key: str | None = None
-    labels: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,6 @@ class Letter:
     content: str
     bounce_back: bool = False
     key: str | None = None
-
-    @property
-    def name(self) -> str | None:
-        """Made up, always."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -69,8 +60,7 @@ class Conversing:
 
     async def open(self, caller: User, opening: Opening) -> tuple[Json, bool]:
         """The session, and whether it was made just now. Raises Refused, KeyReused, KubeError."""
-        if opening.name and opening.key:
-            raise Refused(ErrorCode.INVALID, "metadata.name: an idempotency key makes the name: leave one of them out")
+        opening.check_named_once()
         body = session_body(opening, caller)
         try:
             return await self.kube.create(SESSIONS, opening.namespace, body), True
@@ -78,7 +68,7 @@ class Conversing:
             if opening.key is None:
                 raise
         except Unreachable as error:
-            raise Refused(ErrorCode.UNAVAILABLE, perhaps_made(opening, error)) from error
+            raise perhaps_made(error, opening.key, opening.name) from error
         found = await self.kube.get(SESSIONS, opening.namespace, body["metadata"]["name"])
         if found["spec"]["agentRef"] != body["spec"]["agentRef"]:
             raise KeyReused(found["metadata"]["name"])
@@ -98,7 +88,7 @@ class Conversing:
             except AlreadyExists:
                 continue
             except Unreachable as error:
-                raise Refused(ErrorCode.UNAVAILABLE, perhaps_made(letter, error)) from error
+                raise perhaps_made(error, letter.key) from error
             return Sent(made["metadata"]["name"], made["metadata"]["uid"], is_new=True)
         raise Refused(ErrorCode.UNAVAILABLE, "the message of this idempotency key comes and goes: try again")
 

@@ -5,7 +5,7 @@ here, for the one who asks. Everything else (the schema, topics, deadlines) the 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from belay_gateway.presence import Presence
 from belay_gateway.refused import Refused
 from belay_gateway.sockets import Session
 from belay_gateway.verdicts import Asker, Refusal
+from belay_gateway.wanted import Wanted, perhaps_made
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.errors import KubeError, NotFound, Temporary, TooLarge, Unreachable
 from belay_kube.once import KeyReused, create_once
@@ -29,15 +30,11 @@ from belay_kube.once import KeyReused, create_once
 _SENTENCE = 500
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is to be made: `spec` as the API server takes it, and either a name, or a key, or neither."""
+@dataclass(frozen=True, kw_only=True)
+class Order(Wanted):
+    """A delegation that is to be made: `spec` as the API server takes it."""
 
-    namespace: str
     spec: Json
-    name: str | None = None
-    key: str | None = None
-    labels: dict[str, str] | None = None
     asked_by: str | None = None
     """`<agent>/<sessionId>` of the session whose socket asked."""
 
@@ -60,8 +57,7 @@ class Delegating:
 
     async def create(self, caller: User, order: Order) -> tuple[Json, bool]:
         """The delegation, and whether it was made just now (D5). Raises Refused, KeyReused, KubeError."""
-        if order.name and order.key:
-            raise Refused(ErrorCode.INVALID, "metadata.name: an idempotency key makes the name: leave one of them out")
+        order.check_named_once()
         if order.spec.get("requester") not in (None, caller.name):
             sentence = f"spec.requester: is {order.spec['requester']} but the caller is {caller.name}; leave it out"
             raise Refused(ErrorCode.FORBIDDEN, sentence)
@@ -70,7 +66,7 @@ class Delegating:
         try:
             return await self._make(caller, order)
         except Unreachable as error:
-            raise Refused(ErrorCode.UNAVAILABLE, perhaps_made(order, error)) from error
+            raise perhaps_made(error, order.key, order.name) from error
 
     async def _make(self, caller: User, order: Order) -> tuple[Json, bool]:
         if order.key is None:
@@ -117,41 +113,11 @@ class Delegating:
             raise Refused(ErrorCode.NOT_HOLDER, sentence)
 
 
-class Asked(Protocol):
-    """What says whether a create can be repeated safely: a name, or a key, or neither."""
-
-    @property
-    def name(self) -> str | None:
-        """Its name, unless it is to be made up."""
-
-    @property
-    def key(self) -> str | None:
-        """Its idempotency key."""
-
-
-def perhaps_made(order: Asked, error: Unreachable) -> str:
-    """What to do when nobody knows whether a create came through. Pure."""
-    why = f" ({error.said})" if error.said else ""
-    if order.key:
-        return f"no answer to the create{why}: try again with the same idempotency key, which makes it once"
-    if order.name:
-        return f"no answer to the create{why}: it may have been made; try again, its name can't be taken twice"
-    return f"no answer to the create{why}: it may have been made; look before you repeat it, or use an idempotency key"
-
-
 async def check_may_delegate(access: Access, user: User, agent: Ref) -> None:
     """What handing work to an agent needs: `create` on delegations, and the verb `delegate` on the agent (DESIGN.md
     section 3). Raises Refused, KubeError."""
-    needed = (("create", "delegations", ""), (VERB_DELEGATE, "agents", agent.name))
-    for verb, resource, name in needed:
-        if not await access.may(user, verb, resource, agent.namespace, name):
-            what = f"{resource}/{name}" if name else resource
-            raise Refused(ErrorCode.FORBIDDEN, lacks(user, verb, what, agent.namespace))
-
-
-def lacks(user: User, verb: str, what: str, namespace: str) -> str:
-    """The sentence for a right that is missing."""
-    return f"{user.name} lacks the verb {verb} on {what} in namespace {namespace}; ask for a Role that grants it"
+    await access.check(user, "create", "delegations", agent.namespace)
+    await access.check(user, VERB_DELEGATE, "agents", agent.namespace, agent.name)
 
 
 def _spec(action: Delegate) -> Json:

@@ -9,8 +9,9 @@ from belay_api.meta import VERB_DELEGATE
 from belay_api.names import turn_name
 from belay_api.pendingmessage import PendingMessage
 from belay_api.sessionturn import SessionTurn
-from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Listing, Operation, Parts, listed, shown
+from belay_gateway.api import models, operation, resources
+from belay_gateway.api.objects import Listing, check_namespace, got, listed, patched, selected, shown
+from belay_gateway.api.operation import Answer, Call, Parts
 from belay_gateway.api.problems import BadRequest
 from belay_gateway.conversing import Letter, Opening
 from belay_gateway.sessionevents import turns_of
@@ -26,12 +27,10 @@ async def create(parts: Parts, call: Call[models.InNamespace, None, models.NewSe
     """201 when it was opened, 200 when the idempotency key had opened it before. The admission policy leaves it to the
     gateway to see that the caller may delegate to the agent."""
     meta, namespace = call.body.metadata, call.where.namespace
-    if meta.namespace not in (None, namespace):
-        detail = f"metadata.namespace: is {meta.namespace} but the path's is {namespace}; leave it out"
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    check_namespace(meta, namespace)
     agent = call.body.spec.agent_ref.name
-    await parts.check(call.user, "create", _RESOURCE.plural, namespace)
-    await parts.check(call.user, VERB_DELEGATE, Agent.RESOURCE.plural, namespace, agent)
+    await parts.access.check(call.user, "create", _RESOURCE.plural, namespace)
+    await parts.access.check(call.user, VERB_DELEGATE, Agent.RESOURCE.plural, namespace, agent)
     opening = Opening(
         namespace=namespace,
         agent=agent,
@@ -45,22 +44,18 @@ async def create(parts: Parts, call: Call[models.InNamespace, None, models.NewSe
 
 async def read(parts: Parts, call: Call[models.Named, None, None]) -> Answer:
     """As `kubectl get`."""
-    namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "get", _RESOURCE.plural, namespace, name)
-    return Answer(shown(await parts.kube.get(SESSIONS, namespace, name)))
+    return await got(parts, call, _RESOURCE)
 
 
 async def listing(parts: Parts, call: Call[models.InNamespace, models.SessionsQuery, None]) -> Answer:
     """As `kubectl get` with a selector."""
-    await parts.check(call.user, "list", _RESOURCE.plural, call.where.namespace)
-    selected = {"fieldSelector": f"spec.agentRef.name={call.query.agent}"} if call.query.agent else {}
-    return await listed(parts, Listing(_RESOURCE, call.where.namespace, selected), call.query)
+    return await listed(parts, call, Listing(_RESOURCE, selected(call.query.agent)))
 
 
 async def turns(parts: Parts, call: Call[models.Named, models.TurnsQuery, None]) -> Answer:
     """In the order of the conversation, which no list of the API server has: each is read by its number."""
     namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "list", SessionTurn.RESOURCE.plural, namespace)
+    await parts.access.check(call.user, "list", SessionTurn.RESOURCE.plural, namespace)
     begin = _number(call.query.next)
     counted = turns_of(await parts.kube.get(SESSIONS, namespace, name))
     numbers = range(begin, counted + 2)  # the operator counts a turn some moments after it was made
@@ -86,7 +81,7 @@ def _number(token: str | None) -> int:
 async def send(parts: Parts, call: Call[models.Named, None, models.NewMessage]) -> Answer:
     """201 when it was put into the mailbox, 200 when the idempotency key had done so before."""
     namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "create", PendingMessage.RESOURCE.plural, namespace)
+    await parts.access.check(call.user, "create", PendingMessage.RESOURCE.plural, namespace)
     letter = Letter(
         namespace=namespace,
         session=name,
@@ -101,75 +96,51 @@ async def send(parts: Parts, call: Call[models.Named, None, models.NewMessage]) 
 
 async def interrupt(parts: Parts, call: Call[models.Named, None, None]) -> Answer:
     """A new value each time: what runs now is cut short, once (L17)."""
-    namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "patch", _RESOURCE.plural, namespace, name)
-    wanted: Json = {"spec": {"interruptRequest": uuid.uuid4().hex}}
-    return Answer(shown(await parts.kube.patch(SESSIONS, namespace, name, wanted)))
+    return await patched(parts, call, _RESOURCE, {"interruptRequest": uuid.uuid4().hex})
 
 
 OPERATIONS = (
-    Operation(
-        name="openSession",
-        method="POST",
-        path=_COLLECTION,
-        summary="Begin a conversation with a Model agent.",
-        carry=create,
-        where=models.InNamespace,
-        headers=models.CreateHeaders,
+    operation.creating(
+        "openSession",
+        _COLLECTION,
+        "Begin a conversation with a Model agent.",
+        create,
         body=models.NewSession,
-        answers={HTTPStatus.CREATED: models.AgentSession, HTTPStatus.OK: models.AgentSession},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
+        answer=resources.AgentSession,
     ),
-    Operation(
-        name="listSessions",
-        method="GET",
-        path=_COLLECTION,
-        summary="List conversations with Model agents, a page at a time.",
-        carry=listing,
-        where=models.InNamespace,
+    operation.listing(
+        "listSessions",
+        _COLLECTION,
+        "List conversations with Model agents, a page at a time.",
+        listing,
         query=models.SessionsQuery,
-        answers={HTTPStatus.OK: models.AgentSessions},
-        refusals=frozenset({HTTPStatus.GONE}),
+        answer=resources.AgentSessions,
     ),
-    Operation(
-        name="getSession",
-        method="GET",
-        path=_ONE,
-        summary="Read how a conversation with a Model agent goes.",
-        carry=read,
-        where=models.Named,
-        answers={HTTPStatus.OK: models.AgentSession},
+    operation.reading(
+        "getSession", _ONE, "Read how a conversation with a Model agent goes.", read, answer=resources.AgentSession
     ),
-    Operation(
-        name="listSessionTurns",
-        method="GET",
-        path=f"{_ONE}/turns",
-        summary="Read what was said, turn by turn, a page at a time.",
-        carry=turns,
-        where=models.Named,
+    operation.reading(
+        "listSessionTurns",
+        f"{_ONE}/turns",
+        "Read what was said, turn by turn, a page at a time.",
+        turns,
         query=models.TurnsQuery,
-        answers={HTTPStatus.OK: models.SessionTurns},
+        answer=resources.SessionTurns,
     ),
-    Operation(
-        name="sendMessage",
-        method="POST",
-        path=f"{_ONE}/messages",
-        summary="Say something to a Model agent, in the caller's name.",
-        carry=send,
+    operation.creating(
+        "sendMessage",
+        f"{_ONE}/messages",
+        "Say something to a Model agent, in the caller's name.",
+        send,
         where=models.Named,
-        headers=models.CreateHeaders,
         body=models.NewMessage,
-        answers={HTTPStatus.CREATED: models.MessageSent, HTTPStatus.OK: models.MessageSent},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
+        answer=models.MessageSent,
     ),
-    Operation(
-        name="interruptSession",
-        method="POST",
-        path=f"{_ONE}/interrupt",
-        summary="Cut short what a Model agent is at.",
-        carry=interrupt,
-        where=models.Named,
-        answers={HTTPStatus.OK: models.AgentSession},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
+    operation.changing(
+        "interruptSession",
+        f"{_ONE}/interrupt",
+        "Cut short what a Model agent is at.",
+        interrupt,
+        answer=resources.AgentSession,
     ),
 )

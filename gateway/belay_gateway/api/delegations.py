@@ -3,12 +3,11 @@
 from http import HTTPStatus
 
 from belay_api.delegation import Delegation, DesiredState
-from belay_api.transitions import Phase
-from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Listing, Operation, Parts, listed, shown
-from belay_gateway.api.problems import BadRequest
+from belay_gateway.api import models, operation, resources
+from belay_gateway.api.objects import Listing, check_namespace, got, listed, patched, selected, shown
+from belay_gateway.api.operation import Answer, Call, Parts
 from belay_gateway.delegating import Order
-from belay_kube.client import DELEGATIONS, Json
+from belay_kube.client import Json
 
 _RESOURCE = Delegation.RESOURCE
 _COLLECTION = "/namespaces/{namespace}/delegations"
@@ -18,9 +17,7 @@ _ONE = _COLLECTION + "/{name}"
 async def create(parts: Parts, call: Call[models.InNamespace, None, models.NewDelegation]) -> Answer:
     """201 when it was made, 200 when the idempotency key had made it before (D5)."""
     meta, namespace = call.body.metadata, call.where.namespace
-    if meta.namespace not in (None, namespace):
-        detail = f"metadata.namespace: is {meta.namespace} but the path's is {namespace}; leave it out"
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    check_namespace(meta, namespace)
     order = Order(
         namespace=namespace,
         spec=call.body.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True),
@@ -34,22 +31,18 @@ async def create(parts: Parts, call: Call[models.InNamespace, None, models.NewDe
 
 async def read(parts: Parts, call: Call[models.Named, None, None]) -> Answer:
     """As `kubectl get`."""
-    namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "get", _RESOURCE.plural, namespace, name)
-    return Answer(shown(await parts.kube.get(DELEGATIONS, namespace, name)))
+    return await got(parts, call, _RESOURCE)
 
 
 async def listing(parts: Parts, call: Call[models.InNamespace, models.DelegationsQuery, None]) -> Answer:
     """As `kubectl get` with selectors, without tasks and results; a topic is looked for in each page, which may have
     fewer objects for it."""
-    await parts.check(call.user, "list", _RESOURCE.plural, call.where.namespace)
     topic = call.query.topic
 
     def matches(item: Json) -> bool:
         return topic is None or item["spec"].get("topic") == topic
 
-    wanted = Listing(_RESOURCE, call.where.namespace, _selection(call.query), matches)
-    return await listed(parts, wanted, call.query, _brief)
+    return await listed(parts, call, Listing(_RESOURCE, selected(call.query.agent, call.query.phase), matches, _brief))
 
 
 def _brief(item: Json) -> Json:
@@ -60,67 +53,34 @@ def _brief(item: Json) -> Json:
     return brief
 
 
-def _selection(query: models.DelegationsQuery) -> dict[str, str]:
-    fields = [f"spec.agentRef.name={query.agent}"] if query.agent else []
-    match query.phase:
-        case None:
-            pass
-        case Phase.PENDING:  # also those without a status, which match only what isn't asked for
-            fields += [f"status.phase!={phase}" for phase in Phase if phase != Phase.PENDING]
-        case phase:
-            fields.append(f"status.phase={phase}")
-    return {"fieldSelector": ",".join(fields)} if fields else {}
-
-
 async def cancel(parts: Parts, call: Call[models.Named, None, None]) -> Answer:
     """As `belay cancel`: a request, whose proof comes in the conditions (D9)."""
-    namespace, name = call.where.namespace, call.where.name
-    await parts.check(call.user, "patch", _RESOURCE.plural, namespace, name)
-    wanted: Json = {"spec": {"desiredState": DesiredState.CANCELLED}}
-    return Answer(shown(await parts.kube.patch(DELEGATIONS, namespace, name, wanted)))
+    return await patched(parts, call, _RESOURCE, {"desiredState": DesiredState.CANCELLED})
 
 
 OPERATIONS = (
-    Operation(
-        name="createDelegation",
-        method="POST",
-        path=_COLLECTION,
-        summary="Hand a task to an agent, in the caller's name.",
-        carry=create,
-        where=models.InNamespace,
-        headers=models.CreateHeaders,
+    operation.creating(
+        "createDelegation",
+        _COLLECTION,
+        "Hand a task to an agent, in the caller's name.",
+        create,
         body=models.NewDelegation,
-        answers={HTTPStatus.CREATED: models.Delegation, HTTPStatus.OK: models.Delegation},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
+        answer=resources.Delegation,
     ),
-    Operation(
-        name="listDelegations",
-        method="GET",
-        path=_COLLECTION,
-        summary="List delegations, a page at a time.",
-        carry=listing,
-        where=models.InNamespace,
+    operation.listing(
+        "listDelegations",
+        _COLLECTION,
+        "List delegations, a page at a time.",
+        listing,
         query=models.DelegationsQuery,
-        answers={HTTPStatus.OK: models.Delegations},
-        refusals=frozenset({HTTPStatus.GONE}),
+        answer=resources.Delegations,
     ),
-    Operation(
-        name="getDelegation",
-        method="GET",
-        path=_ONE,
-        summary="Read a delegation.",
-        carry=read,
-        where=models.Named,
-        answers={HTTPStatus.OK: models.Delegation},
-    ),
-    Operation(
-        name="cancelDelegation",
-        method="POST",
-        path=f"{_ONE}/cancel",
-        summary="Ask for the end of a delegation, and of those that are part of it.",
-        carry=cancel,
-        where=models.Named,
-        answers={HTTPStatus.OK: models.Delegation},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
+    operation.reading("getDelegation", _ONE, "Read a delegation.", read, answer=resources.Delegation),
+    operation.changing(
+        "cancelDelegation",
+        f"{_ONE}/cancel",
+        "Ask for the end of a delegation, and of those that are part of it.",
+        cancel,
+        answer=resources.Delegation,
     ),
 )

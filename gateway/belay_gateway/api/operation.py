@@ -4,23 +4,20 @@ them out (serving.py) and the OpenAPI document describes them (openapi.py), both
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from belay_api.meta import API_VERSION
-from belay_api.resource import Resource
 from belay_gateway.access import Access
-from belay_gateway.api.models import Paging
-from belay_gateway.api.problems import BadRequest
+from belay_gateway.api import models
 from belay_gateway.auth import User
 from belay_gateway.broadcasts import Broadcasts
 from belay_gateway.conversing import Conversing
-from belay_gateway.delegating import Delegating, lacks
+from belay_gateway.delegating import Delegating
 from belay_gateway.replies import Replies
-from belay_kube.client import Json, Kube, belay
+from belay_kube.client import Json, Kube
 
 Where = TypeVar("Where", bound=BaseModel, covariant=True)
 Query = TypeVar("Query", bound=BaseModel | None, covariant=True)
@@ -42,12 +39,6 @@ class Parts:
     conversing: Conversing
     lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LISTS_AT_ONCE))
     """Lists under way; all others wait."""
-
-    async def check(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
-        """See that the API server would let `user` do this. Raises BadRequest (403), KubeError."""
-        if not await self.access.may(user, verb, resource, namespace, name):
-            what = f"{resource}/{name}" if name else resource
-            raise BadRequest(HTTPStatus.FORBIDDEN, lacks(user, verb, what, namespace))
 
 
 @dataclass(frozen=True)
@@ -108,43 +99,68 @@ class Operation:
         return sorted(always | (with_body if self.body else set()) | self.refusals)
 
 
-def shown(obj: Json) -> Json:
-    """A resource as it is answered: without the bookkeeping of server-side apply."""
-    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": meta}
+# --- the kinds of operations: what each takes, and may answer with -------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What is listed: `selected` by the API server, and of that what `matches`."""
-
-    resource: Resource
-    namespace: str
-    selected: dict[str, str] = field(default_factory=dict)
-    matches: Callable[[Json], bool] = lambda _: True
-
-
-def named(obj: Json, kind: str) -> Json:
-    """A resource as it is answered, with what the API server leaves out of the items of a list."""
-    return {"apiVersion": API_VERSION, "kind": kind, **shown(obj)}
-
-
-_CHUNK = 25
-"""Objects that are read at once: each may be hundreds of kilobytes, and reading JSON lets nothing else run."""
-Show = Callable[[Json], Json]
+def reading(
+    name: str,
+    path: str,
+    summary: str,
+    carry: Carry,
+    *,
+    answer: type[BaseModel],
+    where: type[BaseModel] = models.Named,
+    query: type[BaseModel] | None = None,
+) -> Operation:
+    """What there is, is told."""
+    return Operation(name, "GET", path, summary, carry, where, {HTTPStatus.OK: answer}, query)
 
 
-async def listed(parts: Parts, where: Listing, asked: Paging, show: Show = shown) -> Answer:
-    """A page of a list, each object as `show` leaves it. Raises KubeError (Gone: begin again)."""
-    items: list[Json] = []
-    token, left = asked.next, asked.limit
-    async with parts.lists:
-        while left > 0:
-            query = {**where.selected, "limit": str(min(left, _CHUNK)), **({"continue": token} if token else {})}
-            found = await parts.kube.list(belay(where.resource.plural), where.namespace, **query)
-            items += [named(show(item), where.resource.kind) for item in found["items"] if where.matches(item)]
-            left -= len(found["items"])
-            token = found["metadata"].get("continue")
-            if not token:
-                break
-    return Answer({"items": items, **({"continue": token} if token else {})})
+def listing(
+    name: str, path: str, summary: str, carry: Carry, *, query: type[models.Paging], answer: type[BaseModel]
+) -> Operation:
+    """A page of a collection; the list that the next page is of may be gone by then (410)."""
+    told = reading(name, path, summary, carry, answer=answer, where=models.InNamespace, query=query)
+    return replace(told, refusals=frozenset({HTTPStatus.GONE}))
+
+
+def creating(
+    name: str,
+    path: str,
+    summary: str,
+    carry: Carry,
+    *,
+    body: type[BaseModel],
+    answer: type[BaseModel],
+    where: type[BaseModel] = models.InNamespace,
+) -> Operation:
+    """Something is made (201), with an idempotency key once (200)."""
+    return Operation(
+        name=name,
+        method="POST",
+        path=path,
+        summary=summary,
+        carry=carry,
+        where=where,
+        headers=models.CreateHeaders,
+        body=body,
+        answers={HTTPStatus.CREATED: answer, HTTPStatus.OK: answer},
+        refusals=frozenset({HTTPStatus.CONFLICT}),
+    )
+
+
+def changing(
+    name: str, path: str, summary: str, carry: Carry, *, answer: type[BaseModel], body: type[BaseModel] | None = None
+) -> Operation:
+    """One object is changed, unless it has moved on (409)."""
+    return Operation(
+        name=name,
+        method="POST",
+        path=path,
+        summary=summary,
+        carry=carry,
+        where=models.Named,
+        body=body,
+        answers={HTTPStatus.OK: answer},
+        refusals=frozenset({HTTPStatus.CONFLICT}),
+    )

@@ -5,8 +5,9 @@ from http import HTTPStatus
 from belay_api.delegation import Delegation
 from belay_api.frames import Complete, Fail, Heartbeat, OnAttempt, ProgressMade
 from belay_api.names import Ref
-from belay_gateway.api import models
-from belay_gateway.api.operation import Answer, Call, Carry, Operation, Parts, named
+from belay_gateway.api import models, operation, resources
+from belay_gateway.api.objects import named
+from belay_gateway.api.operation import Answer, Call, Operation, Parts
 
 _ONE = "/namespaces/{namespace}/delegations/{name}"
 
@@ -46,24 +47,31 @@ async def goodbye(parts: Parts, call: Call[models.NamedSession, None, None]) -> 
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
-def _verb(name: str, verb: str, summary: str, carry: Carry, body: type[models.OnAttempt]) -> Operation:
-    return Operation(
-        name=name,
-        method="POST",
-        path=f"{_ONE}/{verb}",
-        summary=summary,
-        carry=carry,
-        where=models.Named,
-        body=body,
-        answers={HTTPStatus.OK: models.Delegation},
-        refusals=frozenset({HTTPStatus.CONFLICT}),
-    )
-
-
 OPERATIONS = (
-    _verb("heartbeatDelegation", "heartbeat", "Say that the holder is still at it.", heartbeat, models.Beat),
-    _verb("progressDelegation", "progress", "Say how far it is.", progress, models.ProgressReport),
-    _verb("replyDelegation", "reply", "End the work, with its result or by giving it up.", reply, models.Reply),
+    operation.changing(
+        "heartbeatDelegation",
+        f"{_ONE}/heartbeat",
+        "Say that the holder is still at it.",
+        heartbeat,
+        body=models.Beat,
+        answer=resources.Delegation,
+    ),
+    operation.changing(
+        "progressDelegation",
+        f"{_ONE}/progress",
+        "Say how far it is.",
+        progress,
+        body=models.ProgressReport,
+        answer=resources.Delegation,
+    ),
+    operation.changing(
+        "replyDelegation",
+        f"{_ONE}/reply",
+        "End the work, with its result or by giving it up.",
+        reply,
+        body=models.Reply,
+        answer=resources.Delegation,
+    ),
     Operation(
         name="endSession",
         method="DELETE",
