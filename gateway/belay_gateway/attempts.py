@@ -15,10 +15,12 @@ from belay_gateway.access import Access
 from belay_gateway.acting import Acting, Who
 from belay_gateway.agents import Agents
 from belay_gateway.auth import User
+from belay_gateway.cases import Case
 from belay_gateway.events import Events
 from belay_gateway.holdings import Holdings
+from belay_gateway.judging import decide
 from belay_gateway.sockets import Session
-from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide
+from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict
 from belay_gateway.writes import Decide, May, Writes
 from belay_kube.client import Json
 from belay_kube.clock import Clock

@@ -2,8 +2,9 @@
 
 from belay_api.conditions import ConditionType, condition_is_true
 from belay_api.frames import Cancel, HeldAttempt, ResumeVerdict
+from belay_api.reasons import Reason, agent_forgot
 from belay_api.retrying import is_handed_back
-from belay_api.transitions import HELD, TERMINAL
+from belay_api.transitions import HELD, TERMINAL, phase_of
 from belay_gateway.objects import attempt_of, ended_by_others, phase_in
 from belay_gateway.verdicts import Asker, Change, NoChange, Verdict
 from belay_kube.client import Json
@@ -32,6 +33,16 @@ def adopted(delegation: Json, asker: Asker) -> Verdict:
     """Its holder is attached here now: what happens to it must be told here."""
     moved = is_held(delegation, asker) and delegation["status"].get("gateway") != asker.gateway
     return Change({"gateway": asker.gateway}) if moved else NoChange()
+
+
+def forgotten(delegation: Json, asker: Asker) -> Verdict:
+    """Held work that the list of a `resume` lacks is handed back in the session's name (C9)."""
+    status = delegation.get("status") or {}
+    held = status.get("sessionId") == asker.session_id and phase_of(status.get("phase")) in HELD
+    if not held or is_handed_back(status):
+        return NoChange()
+    message = agent_forgot(asker.agent, asker.session_id)
+    return Change({"phase": status["phase"], "reason": Reason.AGENT_FORGOT, "message": message})
 
 
 def is_delivered(delegation: Json) -> bool:

@@ -16,9 +16,10 @@ from belay_api.transitions import TERMINAL, Phase
 from belay_gateway.held import cancel_frame, is_delivered, is_unacknowledged
 from belay_gateway.objects import agent_of, attempt_of, ended_by_others, phase_in, ref_of
 from belay_gateway.patience import patiently
+from belay_gateway.proofs import delivered
 from belay_gateway.sockets import Session, Sockets
 from belay_gateway.tasks import Tasks
-from belay_gateway.verdicts import NoChange, Refusal, Verdict, delivered
+from belay_gateway.verdicts import NoChange, Refusal, Verdict
 from belay_gateway.writes import Writes
 from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock

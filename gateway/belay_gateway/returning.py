@@ -11,12 +11,13 @@ from belay_api.frames import ErrorCode, HeldAttempt, Resume, Resumed, ResumeVerd
 from belay_api.reasons import Reason, agent_forgot
 from belay_api.transitions import Phase
 from belay_gateway.events import Events
-from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
+from belay_gateway.held import adopted, forgotten, is_held, is_unacknowledged, resume_verdict
 from belay_gateway.holdings import Holdings
 from belay_gateway.objects import attempt_of, ref_of
 from belay_gateway.patience import patiently
+from belay_gateway.proofs import acknowledged
 from belay_gateway.sockets import Session
-from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict, acknowledged, forgotten
+from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict
 from belay_gateway.writes import Decide, Writes, refusal_of
 from belay_kube.client import DELEGATIONS, Json, Kube, pages
 from belay_kube.clock import Clock

@@ -19,10 +19,12 @@ from belay_api.frames import (
 )
 from belay_api.times import to_wire
 from belay_api.transitions import Phase, Writer, allowed
-from belay_gateway.held import adopted, is_held, is_unacknowledged, resume_verdict
+from belay_gateway.cases import Case
+from belay_gateway.held import adopted, forgotten, is_held, is_unacknowledged, resume_verdict
 from belay_gateway.holdings import left_frame
+from belay_gateway.judging import decide
 from belay_gateway.objects import ended_by_others
-from belay_gateway.verdicts import Asker, Case, Change, NoChange, Refusal, Verdict, decide, forgotten
+from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = Asker("a", "s1", "gw")

@@ -8,23 +8,15 @@ from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_api.times import to_wire
 from belay_api.transitions import Phase
-from belay_gateway.held import adopted, is_delivered, is_held, is_unacknowledged, resume_verdict
+from belay_gateway.cases import Case
+from belay_gateway.held import adopted, forgotten, is_delivered, is_held, is_unacknowledged, resume_verdict
 from belay_gateway.hints import Hints
+from belay_gateway.judging import decide
 from belay_gateway.metrics import Metrics
 from belay_gateway.objects import attempt_of, ended_by_others, phase_in, ref_of
+from belay_gateway.proofs import acknowledged, delivered
 from belay_gateway.rows import Lease, claimed, disconnection, lease_of, new_row, renewal
-from belay_gateway.verdicts import (
-    Asker,
-    Case,
-    Change,
-    NoChange,
-    Refusal,
-    Verdict,
-    acknowledged,
-    decide,
-    delivered,
-    forgotten,
-)
+from belay_gateway.verdicts import Asker, Change, NoChange, Refusal, Verdict
 from belay_gateway.writes import Writes
 from belay_kube.client import DELEGATIONS, JSON_PATCH, SUBSCRIPTIONS, Json
 from belay_kube.clock import Clock
