@@ -14,13 +14,15 @@ from belay_operator.decisions import agentstatus, dispatch, fate, lineage, rows
 from belay_operator.decisions.retry import backs_off_until
 from belay_operator.decisions.view import Change
 from belay_operator.delegations import Delegations
+from belay_operator.keys import Key, KeyKind
 from belay_operator.lagging import Lagging
 from belay_operator.observe.mailbox_records import Spent
-from belay_operator.observe.records import AgentRecord, Row, Work
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import AgentRecord, Work
 from belay_operator.observe.views import Gatherer
 from belay_operator.places import Places
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 STATUS_SECONDS = 1.0
 """At most one status write an agent in this time (DESIGN.md section 9)."""

@@ -33,7 +33,8 @@ from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
 from belay_operator.seen import Seen
 from belay_operator.settings import Settings
-from belay_operator.sweep import UNFINISHED, Sweeper
+from belay_operator.sweep import UNFINISHED
+from belay_operator.sweeper import Sweeper
 
 log = structlog.get_logger(__name__)
 

@@ -38,7 +38,8 @@ from belay_operator.decisions.view import Change
 from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.permissions import PermissionRecord
-from belay_operator.observe.records import AgentRecord, Row, Work, parent_of
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import AgentRecord, Work, parent_of
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,10 @@ from belay_api.reasons import Reason, fleet_back, fleet_lost, fleet_never_back
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
 from belay_operator.decisions.brake import Release
+from belay_operator.keys import FLEET
 from belay_operator.metrics import Metrics
 from belay_operator.queues import after
-from belay_operator.seen import FLEET, Seen
+from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 

@@ -10,11 +10,12 @@ from belay_operator.apply import Applier, Outcome
 from belay_operator.decisions import fate
 from belay_operator.decisions.view import AgentView, Change
 from belay_operator.families import Families
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.records import Work
 from belay_operator.observe.views import Gatherer
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 _HELD_BACK_SECONDS = 2.0
 """Until work is looked at again that is due but not to be touched now."""

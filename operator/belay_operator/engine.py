@@ -15,11 +15,12 @@ from belay_operator.decisions.permissions import DEFAULT_KEEP_SECONDS
 from belay_operator.delegations import Delegations
 from belay_operator.drain.drainer import Drainer
 from belay_operator.expiry import Expiry
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.views import Gatherer
 from belay_operator.permissions import Permissions
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 from belay_operator.trouble import Trouble
 
 log = structlog.get_logger(__name__)

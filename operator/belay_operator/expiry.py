@@ -14,11 +14,12 @@ from belay_kube.clock import Clock
 from belay_operator.apply import Applier
 from belay_operator.decisions import ttl
 from belay_operator.decisions.ttl import Finished
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.parents import Parents
 from belay_operator.observe.records import Json, Work, parent_of, ref_of
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 

@@ -12,11 +12,12 @@ from belay_operator.apply import Applier
 from belay_operator.decisions import lineage
 from belay_operator.decisions.lineage import Ancestor, Line
 from belay_operator.decisions.view import Change
+from belay_operator.keys import Key, KeyKind
 from belay_operator.observe.kinship import above, session_of
 from belay_operator.observe.mailbox_records import SessionRecord
 from belay_operator.observe.records import Work
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 

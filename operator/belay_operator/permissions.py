@@ -5,8 +5,9 @@ from belay_api.transitions import TERMINAL, phase_of
 from belay_kube.clock import Clock
 from belay_operator.apply import Applier
 from belay_operator.decisions import permissions
+from belay_operator.keys import Key, KeyKind
 from belay_operator.observe.permissions import PermissionRecord
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 
 class Permissions:

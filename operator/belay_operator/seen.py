@@ -1,17 +1,7 @@
-"""What was seen, and what is to be looked at because of it: every change of the cluster enters here, as a record.
-
-work/NS/NAME    one delegation: its deadline, a wanted cancel, silence, the end of its parent
-agent/NS/NAME   one agent: its rows, its orphans, its queue, its status
-permission/NS/NAME  one permission request: its decision, its expiry, its time to live
-ended/NS/NAME   one finished delegation: its time to live
-session/NS/NAME one session of a Model agent: its mail, its open tool calls, its claim
-fleet           the brake: tell it, and release it when its time is over
-"""
+"""What was seen, and what is to be looked at because of it: every change of the cluster enters here, as a record."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from enum import StrEnum
-from typing import NamedTuple
 
 import structlog
 
@@ -21,6 +11,7 @@ from belay_api.permissionrequest import SETTLED
 from belay_api.timing import Times
 from belay_api.transitions import HELD, LIVE, WAITING
 from belay_kube.clock import Clock
+from belay_operator.keys import FLEET, Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
 from belay_operator.observe.kinship import session_key
@@ -28,31 +19,11 @@ from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.observe.permissions import PermissionIndex, PermissionRecord
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work
+from belay_operator.observe.presence_records import GatewayLease, Row
+from belay_operator.observe.records import AgentRecord, Work
 from belay_operator.queues import TimeQueue, WorkQueue
 
 log = structlog.get_logger(__name__)
-
-
-class KeyKind(StrEnum):
-    """What a key names."""
-
-    WORK = "work"
-    AGENT = "agent"
-    ENDED = "ended"
-    FLEET = "fleet"
-    PERMISSION = "permission"
-    SESSION = "session"
-
-
-class Key(NamedTuple):
-    """One thing to look at."""
-
-    kind: KeyKind
-    ref: Ref
-
-
-FLEET = Key(KeyKind.FLEET, Ref("", "fleet"))
 
 
 class Seen:
@@ -285,7 +256,7 @@ class Seen:
         self.presence.row_seen(row)
         old = self.index.row(row.ref)
         self.index.put_row(row)
-        if old is None or _told(old) != _told(row):
+        if old is None or old.told != row.told:
             self.look_at(row.agent)
         if self.index.row(row.ref) is row and self.presence.fleet.saw(row):
             self.brake_turned()
@@ -324,8 +295,3 @@ class Seen:
         """Every unfinished delegation as of `version`: what is not among them has ended."""
         for ref in self.index.work.keys() - listed:
             self.gone_work(ref, version)
-
-
-def _told(row: Row) -> tuple[object, ...]:
-    """What decisions are made on; a mere renewal leaves it as it is."""
-    return row.phase, row.token, row.reason, row.unresponsive

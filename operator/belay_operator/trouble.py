@@ -6,7 +6,7 @@ from belay_api.conditions import ConditionType
 from belay_api.names import Ref
 from belay_api.reasons import Reason, all_is_treated, keeps_failing
 from belay_operator.apply import Applier
-from belay_operator.seen import Key
+from belay_operator.keys import Key
 
 PERSISTENT = 3
 """Failures in a row from which on it is no longer a hitch."""

@@ -21,7 +21,7 @@ from belay_gateway.writes import Writes
 from belay_kube.client import DELEGATIONS, JSON_PATCH, SUBSCRIPTIONS, Json
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, Conflict, Invalid, NotFound
-from belay_operator.observe.records import GatewayLease
+from belay_operator.observe.presence_records import GatewayLease
 
 from .connection import Connection, Crash
 from .history import History

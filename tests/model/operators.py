@@ -13,7 +13,8 @@ from belay_operator.events import Recorder
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work
+from belay_operator.observe.presence_records import GatewayLease, Row
+from belay_operator.observe.records import AgentRecord, Work
 from belay_operator.seen import Seen
 from belay_operator.sweep import UNFINISHED
 

@@ -6,7 +6,7 @@ from belay_api.reasons import SubscriptionReason
 from belay_api.transitions import Phase, phase_of
 from belay_kube.client import DELEGATIONS
 from belay_kube.clock import FakeClock
-from belay_operator.seen import KeyKind
+from belay_operator.keys import KeyKind
 
 from .operators import OperatorActor
 from .store import SimulatedStore

@@ -12,7 +12,7 @@ from belay_api.reasons import SubscriptionReason
 from belay_api.transitions import Writer
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Collection, Json
 from belay_kube.clock import FakeClock
-from belay_operator.observe.records import GatewayLease
+from belay_operator.observe.presence_records import GatewayLease
 
 from .connection import Connection, Crash, Step
 from .gateways import GatewayActor, Socket

@@ -13,7 +13,8 @@ from belay_api.times import to_wire
 from belay_api.timing import Times
 from belay_api.transitions import Phase
 from belay_operator.decisions.view import AgentView, SessionView
-from belay_operator.observe.records import GatewayLease, Row, Work
+from belay_operator.observe.presence_records import GatewayLease, Row
+from belay_operator.observe.records import Work
 
 Json = dict[str, Any]
 NAMESPACE = "ns"

@@ -10,7 +10,7 @@ from belay_kube.clock import FakeClock
 from belay_operator.decisions.brake import Release, engages, releases, without_a_word
 from belay_operator.decisions.view import AgentView, SessionView
 from belay_operator.observe.fleet import Fleet
-from belay_operator.observe.records import Row
+from belay_operator.observe.presence_records import Row
 
 from .builders import T0, agent, at, row
 

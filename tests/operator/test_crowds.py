@@ -7,7 +7,8 @@ from belay_api.timing import Times
 from belay_kube.clock import FakeClock
 from belay_operator.crowds import ROWS, SECONDS_A_ROW, Crowds
 from belay_operator.observe.index import Index
-from belay_operator.observe.records import Row, Work
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import Work
 
 from .builders import delegation
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from belay_api.names import Ref
 from belay_kube.client import DELEGATIONS, SWEEPERS, Collection, Json, Kube
-from belay_operator.seen import Key, KeyKind
+from belay_operator.keys import Key, KeyKind
 from belay_operator.sweep import UNFINISHED
 from waiting import eventually
 

@@ -16,12 +16,13 @@ from belay_operator.engine import Engine
 from belay_operator.events import Recorder
 from belay_operator.finished import GAP_SECONDS, FinishedLister
 from belay_operator.handlers import sinks
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
 from belay_operator.observe.records import AgentRecord
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 from belay_operator.trouble import PERSISTENT
 
 from .builders import NAMESPACE, T0, agent, delegation

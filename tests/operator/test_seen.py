@@ -6,11 +6,12 @@ from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_api.transitions import Phase
 from belay_kube.clock import FakeClock
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
 from belay_operator.queues import WorkQueue
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 from .builders import NAMESPACE, at, delegation
 from .mailbox import mail, session

@@ -10,7 +10,8 @@ from belay_api.timing import Times
 from belay_kube.clock import FakeClock
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import AgentRecord, Row
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import AgentRecord
 from belay_operator.observe.views import Gatherer
 
 from .builders import GATEWAY, NAMESPACE, T0, Json, at, lease, row

@@ -7,7 +7,7 @@ from belay_api.agent import Runtime
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.reasons import SubscriptionReason
 from belay_operator.decisions.view import AgentView
-from belay_operator.observe.records import Row
+from belay_operator.observe.presence_records import Row
 
 
 @dataclass(frozen=True)

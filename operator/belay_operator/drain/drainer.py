@@ -31,11 +31,12 @@ from belay_operator.drain.roundfailed import RoundFailed
 from belay_operator.drain.setbacks import Setbacks
 from belay_operator.drain.tending import Tending
 from belay_operator.events import Recorder
+from belay_operator.keys import Key, KeyKind
 from belay_operator.metrics import Metrics
 from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.records import AgentRecord
 from belay_operator.queues import after
-from belay_operator.seen import Key, KeyKind, Seen
+from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,8 @@ from belay_kube.client import Json
 from belay_operator.metrics import Metrics
 from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 from belay_operator.observe.permissions import PermissionRecord
-from belay_operator.observe.records import AgentRecord, GatewayLease, Row, Work, parent_of, ref_of, version_of
+from belay_operator.observe.presence_records import GatewayLease, Row
+from belay_operator.observe.records import AgentRecord, Work, parent_of, ref_of, version_of
 from belay_operator.seen import Seen
 
 log = structlog.get_logger(__name__)

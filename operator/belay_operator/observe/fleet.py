@@ -6,7 +6,7 @@ from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.names import Ref
 from belay_kube.clock import Clock
 from belay_operator.decisions import brake
-from belay_operator.observe.records import Row
+from belay_operator.observe.presence_records import Row
 
 BRAKE_SECONDS = 600.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

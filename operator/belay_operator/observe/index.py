@@ -7,7 +7,8 @@ from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_api.transitions import LIVE, Phase
 from belay_operator.observe.kinship import Kinship, above
-from belay_operator.observe.records import AgentRecord, Row, Work
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import AgentRecord, Work
 
 
 class Index:

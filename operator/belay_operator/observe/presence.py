@@ -15,7 +15,7 @@ from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_kube.clock import Clock
 from belay_operator.observe.fleet import BRAKE_SECONDS, Fleet
-from belay_operator.observe.records import GatewayLease, Row
+from belay_operator.observe.presence_records import GatewayLease, Row
 
 _HICCUP_SECONDS = 5.0
 """A loss of contact shorter than this, made good without a new list, is no blind time."""

@@ -8,8 +8,7 @@ from sys import intern
 from typing import Any, TypeVar
 
 from belay_api.agent import OnAgentLost, Runtime, ToolPermission
-from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.meta import ANNOTATION_CANCEL_CASCADE, ANNOTATION_TOUCH_SECONDS
+from belay_api.meta import ANNOTATION_CANCEL_CASCADE
 from belay_api.names import Ref
 from belay_api.queueing import DEFAULT_BACKOFF_SECONDS
 from belay_api.retrying import Tries, is_handed_back
@@ -245,63 +244,3 @@ class ToolTerms:
         """Read an entry of Agent.spec.tools. Raises ValueError or KeyError when it isn't one."""
         permission = ToolPermission(tool.get("permission", ToolPermission.ALLOW))
         return cls(tool["name"], permission, tool.get("timeoutSeconds"), tuple(tool.get("agents") or ()))
-
-
-@dataclass(slots=True)
-class Row:
-    """An AgentSubscription: the presence of one session."""
-
-    ref: Ref
-    uid: str
-    version: str
-    agent: Ref
-    session: str
-    phase: SubscriptionPhase | None
-    holder: str | None
-    token: str | None
-    renewed: str | None
-    """renewTime as text: it is compared, never subtracted (DESIGN.md section 4)."""
-    disconnected: datetime | None
-    reason: str | None
-    unresponsive: bool
-    """Whether its gateway says that the session has work it doesn't answer for."""
-
-    @classmethod
-    def read(cls, obj: Json) -> "Row":
-        """Read an AgentSubscription. Raises ValueError or KeyError when it isn't one."""
-        meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
-        return cls(
-            ref=ref_of(obj),
-            uid=meta["uid"],
-            version=meta["resourceVersion"],
-            agent=Ref(meta["namespace"], spec["agentRef"]["name"]),
-            session=spec["sessionId"],
-            phase=SubscriptionPhase(status["phase"]) if status.get("phase") else None,
-            holder=status.get("holderIdentity"),
-            token=status.get("token"),
-            renewed=status.get("renewTime"),
-            disconnected=from_wire(status.get("disconnectedTime")),
-            reason=status.get("reason"),
-            unresponsive=bool(status.get("unresponsive")),
-        )
-
-
-@dataclass(slots=True)
-class GatewayLease:
-    """The Lease of one gateway process."""
-
-    identity: str
-    renewed: str | None
-    released: bool
-    touch_seconds: float
-
-    @classmethod
-    def read(cls, obj: Json) -> "GatewayLease":
-        """Read a Lease; without a readable annotation its rows are taken to be touched at every heartbeat."""
-        spec, meta = obj.get("spec") or {}, obj["metadata"]
-        text = (meta.get("annotations") or {}).get(ANNOTATION_TOUCH_SECONDS, "0")
-        try:
-            touch = float(text)
-        except ValueError:
-            touch = 0.0
-        return cls(meta["name"], spec.get("renewTime"), not spec.get("holderIdentity"), touch)

@@ -15,7 +15,8 @@ from belay_operator.decisions.rows import RowFacts
 from belay_operator.decisions.view import AgentView, SessionView
 from belay_operator.observe.index import Index
 from belay_operator.observe.presence import Presence
-from belay_operator.observe.records import AgentRecord, Row
+from belay_operator.observe.presence_records import Row
+from belay_operator.observe.records import AgentRecord
 
 _WAS_LIVE = frozenset({SubscriptionPhase.DISCONNECTED, SubscriptionPhase.EXPIRED})
 _KEEP_SECONDS = 0.05
