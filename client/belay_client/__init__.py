@@ -7,7 +7,8 @@ async with AgentChannel("https://gateway.example", agent="default/reviewer", tok
             await work.complete(await answer(work.prompt))
 """
 
-from belay_api.frames import Behavior, Broadcast, PermissionDecision
+from belay_api.messages import Broadcast, PermissionDecision
+from belay_api.permissionrequest import Behavior
 from belay_client.backoff import Backoff
 from belay_client.channel import AgentChannel
 from belay_client.errors import (

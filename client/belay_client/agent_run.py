@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from belay_api.delegation import Progress
-from belay_api.frames import Cancel
+from belay_api.messages import Cancel
 from belay_client.channel import AgentChannel
 from belay_client.errors import ChannelError, Refused, ResultTooLarge
 from belay_client.executor import Ended, Execution, environment

@@ -11,19 +11,10 @@ import aiohttp
 import structlog
 from pydantic import ValidationError
 
-from belay_api.frames import (
-    MAX_FRAME_BYTES,
-    MESSAGES,
-    PING_SECONDS,
-    SUBPROTOCOL,
-    Action,
-    AnyMessage,
-    Command,
-    DisconnectReason,
-    ErrorCode,
-    ServerFrame,
-)
-from belay_api.frames import Error as ErrorFrame
+from belay_api.actions import Action
+from belay_api.frames import MAX_FRAME_BYTES, PING_SECONDS, SUBPROTOCOL, Command, DisconnectReason, ServerFrame
+from belay_api.messages import MESSAGES, AnyMessage, ErrorCode
+from belay_api.messages import Error as ErrorFrame
 from belay_client.errors import Rejected, ResultTooLarge, Unreachable, ended_by, unauthorized
 from belay_kube.clock import Clock
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from belay_api.frames import Accept, Ack, Action
-from belay_api.frames import Error as ErrorFrame
+from belay_api.actions import Accept, Action
+from belay_api.messages import Ack
+from belay_api.messages import Error as ErrorFrame
 from belay_client.cable import ANSWER_SECONDS, Cable, encode
 from belay_client.errors import Refused, Unreachable
 from belay_kube.clock import Clock

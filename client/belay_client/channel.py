@@ -7,7 +7,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from belay_api.frames import Accept, Ack, Action, Dispatch, ErrorCode, Goodbye
+from belay_api.actions import Accept, Action, Goodbye
+from belay_api.messages import Ack, Dispatch, ErrorCode
 from belay_api.reasons import Reason
 from belay_client.backoff import Backoff
 from belay_client.conversation import Conversation

@@ -6,15 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from belay_api.frames import (
-    Action,
-    Broadcast,
-    Delegate,
-    PermissionDecision,
-    ReplayPermissions,
-    RequestPermission,
-    Resolved,
-)
+from belay_api.actions import Action, Delegate, ReplayPermissions, RequestPermission, Resolved
+from belay_api.messages import Broadcast, PermissionDecision
 from belay_client.errors import ChannelClosed, ChannelError, UsageError
 from belay_client.permissions import MAX_REPLAYED
 from belay_client.session import Session

@@ -14,7 +14,8 @@ ClientError
       └── ResultTooLarge  (also a ValueError) more than a result may hold
 """
 
-from belay_api.frames import DisconnectReason, ErrorCode
+from belay_api.frames import DisconnectReason
+from belay_api.messages import ErrorCode
 
 
 class ClientError(Exception):

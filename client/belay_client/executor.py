@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from belay_api.delegation import MAX_TEXT_BYTES, Progress
-from belay_api.frames import Dispatch
+from belay_api.messages import Dispatch
 from belay_api.times import to_wire_seconds
 from belay_client.command import SHELL
 from belay_client.output import Output, Tail

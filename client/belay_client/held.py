@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from belay_api.frames import Cancel, HeldAttempt, Resume, Resumed, ResumeVerdict
+from belay_api.actions import HeldAttempt, Resume
+from belay_api.messages import Cancel, Resumed, ResumeVerdict
 from belay_api.reasons import Reason
 from belay_api.transitions import Phase
 from belay_client.work import Key, Work

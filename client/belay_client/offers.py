@@ -2,7 +2,7 @@
 
 import asyncio
 
-from belay_api.frames import Dispatch
+from belay_api.messages import Dispatch
 from belay_client.work import Key
 
 

@@ -7,7 +7,8 @@ must never answer a new question that happens to have the same id.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from belay_api.frames import PermissionDecision, ReplayPermissions
+from belay_api.actions import ReplayPermissions
+from belay_api.messages import PermissionDecision
 from belay_client.inbox import MOST, Inbox
 
 MAX_REPLAYED = 100

@@ -15,25 +15,20 @@ import aiohttp
 import structlog
 from pydantic import ValidationError
 
-from belay_api.frames import (
-    CHANNEL,
-    Accept,
+from belay_api.actions import Accept, Action, Cancelled, Heartbeat, ProgressMade
+from belay_api.frames import CHANNEL, Identifier
+from belay_api.messages import (
     Ack,
-    Action,
     AnyMessage,
     Attached,
     Broadcast,
     Cancel,
-    Cancelled,
     Dispatch,
     ErrorCode,
-    Heartbeat,
-    Identifier,
     PermissionDecision,
-    ProgressMade,
     Revoked,
 )
-from belay_api.frames import Error as ErrorFrame
+from belay_api.messages import Error as ErrorFrame
 from belay_api.names import parse_ref
 from belay_client.backoff import Backoff
 from belay_client.cable import ANSWER_SECONDS, ATTACH_SECONDS, Cable

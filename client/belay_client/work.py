@@ -5,21 +5,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
+from belay_api.actions import Accept, Action, Cancelled, Complete, Fail, Heartbeat, ProgressMade, Release
 from belay_api.delegation import MAX_TEXT_BYTES, Progress, Result
-from belay_api.frames import (
-    Accept,
-    Ack,
-    Action,
-    Cancel,
-    Cancelled,
-    Complete,
-    Dispatch,
-    ErrorCode,
-    Fail,
-    Heartbeat,
-    ProgressMade,
-    Release,
-)
+from belay_api.messages import Ack, Cancel, Dispatch, ErrorCode
 from belay_client.errors import Refused, ResultTooLarge, WorkOver
 
 MAX_MESSAGE = 4096

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from belay_api import frames, generated
+from belay_api import actions, frames, generated, messages
 from belay_api.frame_examples import EXAMPLES
 from belay_api.frames import Frame
 from belay_api.meta import DEFAULT_AUDIENCE, VERSION
@@ -23,13 +23,13 @@ FILE = "asyncapi.yaml"
 _TAGS: Final = ("action", "type")
 
 COMMANDS: tuple[type[Frame], ...] = (frames.Command,)
-SERVER_FRAMES: tuple[type[Frame], ...] = (*get_args(get_args(frames.CableFrame)[0]), frames.Addressed)
-ACTIONS: tuple[type[Frame], ...] = get_args(get_args(frames.AnyAction)[0])
-MESSAGES: tuple[type[Frame], ...] = get_args(get_args(frames.AnyMessage)[0])
-EVENTS: tuple[type[Frame], ...] = (frames.Event, frames.SessionChanged, frames.TurnTaken)
-ON_TOPICS: tuple[type[Frame], ...] = (*EVENTS, frames.Broadcast, frames.Error)
+SERVER_FRAMES: tuple[type[Frame], ...] = (*get_args(get_args(frames.CableFrame)[0]), messages.Addressed)
+ACTIONS: tuple[type[Frame], ...] = get_args(get_args(actions.AnyAction)[0])
+MESSAGES: tuple[type[Frame], ...] = get_args(get_args(messages.AnyMessage)[0])
+EVENTS: tuple[type[Frame], ...] = (messages.Event, messages.SessionChanged, messages.TurnTaken)
+ON_TOPICS: tuple[type[Frame], ...] = (*EVENTS, messages.Broadcast, messages.Error)
 TO_AGENTS: tuple[type[Frame], ...] = tuple(message for message in MESSAGES if message not in EVENTS)
-ANSWERS: tuple[type[Frame], ...] = (frames.Ack, frames.Error)
+ANSWERS: tuple[type[Frame], ...] = (messages.Ack, messages.Error)
 
 
 class _Plain(GenerateJsonSchema):
@@ -199,7 +199,10 @@ def _tagged(schema: Json) -> Json:
 
 def files() -> dict[str, str]:
     """The text of the document, by file name."""
-    return {FILE: generated.header("the models in crds/belay_api/frames.py", COMMAND) + generated.dump(document())}
+    return {
+        FILE: generated.header("the models in crds/belay_api/frames.py, actions.py and messages.py", COMMAND)
+        + generated.dump(document())
+    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_api.meta import GROUP, VERB_ATTACH
 from belay_api.names import Ref
 from belay_gateway.auth import ALLOW_SECONDS, DENY_SECONDS, REMEMBERED, User

@@ -7,7 +7,8 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from belay_api.frames import Delegate, Identifier
+from belay_api.actions import Delegate
+from belay_api.frames import Identifier
 from belay_gateway.access import Access
 from belay_gateway.acting import Acting
 from belay_gateway.agents import Agents

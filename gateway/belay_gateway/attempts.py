@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, OnAttempt, ProgressMade, Release
 from belay_api.delegation import Progress
-from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Fail, Heartbeat, OnAttempt, ProgressMade, Release
+from belay_api.messages import ErrorCode
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_gateway.access import Access

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from belay_api.frames import Broadcast, ErrorCode
+from belay_api.messages import Broadcast, ErrorCode
 from belay_api.meta import SESSION_TOPIC_PREFIX
 from belay_api.names import Ref
 from belay_gateway.access import Access

@@ -15,13 +15,12 @@ from belay_api.frames import (
     Command,
     ConfirmSubscription,
     DisconnectReason,
-    Error,
-    ErrorCode,
     Frame,
     Identifier,
     RejectSubscription,
     Welcome,
 )
+from belay_api.messages import Error, ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import Bearer, User
 from belay_gateway.backlog import Backlog, Shared

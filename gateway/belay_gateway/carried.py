@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints, ValidationError
 
-from belay_api.frames import Broadcast, Frame
+from belay_api.frames import Frame
+from belay_api.messages import Broadcast
 from belay_api.names import Ref, parse_ref, short_hash
 from belay_gateway.wire import text_of
 

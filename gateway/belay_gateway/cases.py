@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from belay_api.actions import OnAttempt
 from belay_api.delegation import Progress
-from belay_api.frames import ErrorCode, OnAttempt
+from belay_api.messages import ErrorCode
 from belay_api.reasons import Reason
 from belay_api.times import to_wire
 from belay_api.transitions import Phase, phase_of

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from belay_api.agent import Runtime
-from belay_api.frames import Attached, DisconnectReason, ErrorCode, Identifier
+from belay_api.frames import DisconnectReason, Identifier
+from belay_api.messages import Attached, ErrorCode
 from belay_api.names import Ref
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.access import Access

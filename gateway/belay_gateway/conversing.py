@@ -7,7 +7,7 @@ was read (DESIGN.md section 5): the message of an idempotency key is looked for 
 from dataclasses import dataclass
 
 from belay_api.agentsession import AgentSession
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_api.meta import API_VERSION
 from belay_api.names import short_hash, turn_name
 from belay_api.pendingmessage import PendingMessage

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from belay_api.actions import Delegate
 from belay_api.delegation import Delegation, DelegationSpec, ParentRef
-from belay_api.frames import Ack, Delegate, ErrorCode
 from belay_api.idempotency import keyed
+from belay_api.messages import Ack, ErrorCode
 from belay_api.meta import ANNOTATION_ASKED_BY, API_VERSION, VERB_DELEGATE
 from belay_api.names import Ref
 from belay_gateway.access import Access

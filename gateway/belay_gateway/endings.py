@@ -3,9 +3,10 @@ D10, D12). Pure."""
 
 from typing import Any, Final, cast
 
+from belay_api.actions import Complete, Fail, OnAttempt, Release
 from belay_api.conditions import ConditionType, set_condition
 from belay_api.delegation import MAX_TEXT_BYTES, DesiredState
-from belay_api.frames import Complete, ErrorCode, Fail, OnAttempt, Release
+from belay_api.messages import ErrorCode
 from belay_api.reasons import Reason
 from belay_api.retrying import Tries
 from belay_api.times import to_wire

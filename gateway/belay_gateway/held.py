@@ -1,7 +1,8 @@
 """What a session that comes back still holds, and what it must be told. Pure (C9, D9)."""
 
+from belay_api.actions import HeldAttempt
 from belay_api.conditions import ConditionType, condition_is_true
-from belay_api.frames import Cancel, HeldAttempt, ResumeVerdict
+from belay_api.messages import Cancel, ResumeVerdict
 from belay_api.reasons import Reason, agent_forgot
 from belay_api.retrying import is_handed_back
 from belay_api.transitions import HELD, TERMINAL, phase_of

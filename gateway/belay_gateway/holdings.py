@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from belay_api.frames import Cancel
+from belay_api.messages import Cancel
 from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.retrying import is_handed_back

@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 
-from belay_api.frames import Ack, Action, AnyAction, Error, ErrorCode, Goodbye, OnAttempt, Resume
+from belay_api.actions import Action, AnyAction, Goodbye, OnAttempt, Resume
+from belay_api.messages import Ack, Error, ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import ALL, Acting, who
 from belay_gateway.attempts import FENCED, IN_FLIGHT, TOO_MANY, Attempts, Speaker

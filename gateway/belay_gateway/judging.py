@@ -5,17 +5,8 @@ of its status, nothing, or a refusal comes out (DESIGN.md sections 3 and 5; D2, 
 from collections.abc import Callable
 from typing import Final
 
-from belay_api.frames import (
-    Accept,
-    Cancelled,
-    Complete,
-    ErrorCode,
-    Fail,
-    Heartbeat,
-    OnAttempt,
-    ProgressMade,
-    Release,
-)
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, OnAttempt, ProgressMade, Release
+from belay_api.messages import ErrorCode
 from belay_api.retrying import is_handed_back
 from belay_gateway import endings, taking
 from belay_gateway.cases import Case

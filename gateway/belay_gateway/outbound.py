@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from belay_api.frames import Dispatch, Revoked
+from belay_api.messages import Dispatch, Revoked
 from belay_api.names import Ref
 from belay_api.times import from_wire
 from belay_api.transitions import TERMINAL, Phase

@@ -6,7 +6,8 @@ Answered on live reads. What an action causes to be said is said before its ack.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from belay_api.frames import Ack, Action, ErrorCode, ReplayPermissions, RequestPermission, Resolved
+from belay_api.actions import Action, ReplayPermissions, RequestPermission, Resolved
+from belay_api.messages import Ack, ErrorCode
 from belay_api.reasons import PermissionReason, permission_resolved, permission_superseded
 from belay_api.times import to_wire
 from belay_gateway import permitting

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from belay_api.frames import ErrorCode, PermissionDecision, RequestPermission
+from belay_api.actions import RequestPermission
+from belay_api.messages import ErrorCode, PermissionDecision
 from belay_api.meta import API_VERSION
 from belay_api.names import permission_name
 from belay_api.permissionrequest import MAX_OPEN_PERMISSIONS, SETTLED, PermissionPhase, PermissionRequest

@@ -11,7 +11,8 @@ from datetime import datetime
 import structlog
 
 from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.frames import DisconnectReason, ErrorCode
+from belay_api.frames import DisconnectReason
+from belay_api.messages import ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import Acting
 from belay_gateway.metrics import Metrics

@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 
 
 class Why(StrEnum):

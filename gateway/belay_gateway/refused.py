@@ -3,7 +3,7 @@
 Raised where a verdict can't be returned; a socket answers it with an error, HTTP with a problem (api/problems.py).
 """
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_gateway.verdicts import Refusal
 
 

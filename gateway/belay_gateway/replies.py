@@ -5,8 +5,9 @@ socket, on whichever gateway; and the goodbye that somebody says for it (D10, D1
 import asyncio
 from dataclasses import dataclass
 
+from belay_api.actions import OnAttempt
 from belay_api.agentsubscription import SubscriptionPhase
-from belay_api.frames import ErrorCode, OnAttempt
+from belay_api.messages import ErrorCode
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_api.times import to_wire

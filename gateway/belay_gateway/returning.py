@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from belay_api.frames import ErrorCode, HeldAttempt, Resume, Resumed, ResumeVerdict
+from belay_api.actions import HeldAttempt, Resume
+from belay_api.messages import ErrorCode, Resumed, ResumeVerdict
 from belay_api.reasons import Reason, agent_forgot
 from belay_api.transitions import Phase
 from belay_gateway.events import Events

@@ -3,7 +3,7 @@
 from belay_api.agentsession import SessionPhase
 from belay_api.agentsubscription import AgentRef
 from belay_api.conditions import ConditionType
-from belay_api.frames import SessionChanged, ToolCalled, TurnTaken, Why
+from belay_api.messages import SessionChanged, ToolCalled, TurnTaken, Why
 from belay_gateway.topicevents import MAX_EVENT_BYTES
 from belay_gateway.wire import text_of
 from belay_kube.client import Json

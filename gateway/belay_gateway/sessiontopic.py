@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from belay_api.frames import SessionChanged
+from belay_api.messages import SessionChanged
 from belay_api.meta import SESSION_TOPIC_PREFIX
 from belay_api.names import Ref, turn_name
 from belay_gateway.backlog import Shared

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import User
 

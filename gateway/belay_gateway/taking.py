@@ -1,7 +1,8 @@
 """What an accept and the beats of a holder do to a delegation; a beat on an offer accepts it (D2, D3). Pure."""
 
+from belay_api.actions import ProgressMade
 from belay_api.delegation import DesiredState
-from belay_api.frames import ErrorCode, ProgressMade
+from belay_api.messages import ErrorCode
 from belay_api.reasons import Reason
 from belay_api.times import from_wire, to_wire
 from belay_api.transitions import Phase

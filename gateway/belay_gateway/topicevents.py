@@ -10,7 +10,8 @@ from typing import Protocol
 
 from belay_api.agentsubscription import AgentRef
 from belay_api.delegation import Result
-from belay_api.frames import MAX_FRAME_BYTES, Event
+from belay_api.frames import MAX_FRAME_BYTES
+from belay_api.messages import Event
 from belay_api.meta import ANNOTATION_ASKED_BY, SESSION_TOPIC_PREFIX
 from belay_api.reasons import Reason
 from belay_api.transitions import TERMINAL, Phase

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 
 from belay_api.agent import Runtime
-from belay_api.frames import Error, ErrorCode, Identifier
+from belay_api.frames import Identifier
+from belay_api.messages import Error, ErrorCode
 from belay_api.meta import SESSION_TOPIC_PREFIX
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason

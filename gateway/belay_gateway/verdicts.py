@@ -7,7 +7,7 @@ others decide again (DESIGN.md sections 3 and 5).
 from dataclasses import dataclass
 
 from belay_api.delegation import Progress
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_kube.client import Json
 
 

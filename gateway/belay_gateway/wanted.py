@@ -3,7 +3,7 @@ they were made (D5)."""
 
 from dataclasses import dataclass
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_gateway.refused import Refused
 from belay_kube.errors import Unreachable
 

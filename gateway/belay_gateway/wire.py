@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from belay_api.frames import ACTIONS, CHANNEL, AnyAction, Command, ErrorCode, Identifier
+from belay_api.actions import ACTIONS, AnyAction
+from belay_api.frames import CHANNEL, Command, Identifier
+from belay_api.messages import ErrorCode
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_SENTENCE = 300

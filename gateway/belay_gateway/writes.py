@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_api.names import Ref
 from belay_gateway.hints import Hints
 from belay_gateway.metrics import Metrics

@@ -8,23 +8,9 @@ from typing import Any, TypeVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from belay_api.frames import (
-    ACTIONS,
-    SUBPROTOCOL,
-    Ack,
-    Action,
-    AnyAction,
-    Attached,
-    Cancel,
-    Dispatch,
-    Error,
-    ErrorCode,
-    Frame,
-    HeldAttempt,
-    Resume,
-    Resumed,
-    ResumeVerdict,
-)
+from belay_api.actions import ACTIONS, Action, AnyAction, HeldAttempt, Resume
+from belay_api.frames import SUBPROTOCOL, Frame
+from belay_api.messages import Ack, Attached, Cancel, Dispatch, Error, ErrorCode, Resumed, ResumeVerdict
 
 A = TypeVar("A", bound=Action)
 Answer = Callable[["Socket", Any], Frame | None]

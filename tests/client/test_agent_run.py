@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from belay_api.frames import Accept, Cancelled, Complete, Fail, Goodbye, ProgressMade, ResumeVerdict
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Goodbye, ProgressMade
+from belay_api.messages import ResumeVerdict
 from belay_client.agent_run import Runner, Stop
 from belay_client.processgroup import KILL_AFTER_SECONDS
 from belay_kube.clock import FakeClock

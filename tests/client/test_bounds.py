@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from belay_api.frames import Complete, Resume
+from belay_api.actions import Complete, Resume
 from belay_client import Unreachable
 from belay_client.cable import ANSWER_SECONDS, ATTACH_SECONDS
 from belay_kube.clock import FakeClock

@@ -5,18 +5,8 @@ import json
 
 import pytest
 
-from belay_api.frames import (
-    Accept,
-    Cancelled,
-    Complete,
-    ErrorCode,
-    Fail,
-    Goodbye,
-    Heartbeat,
-    ProgressMade,
-    Resume,
-    Revoked,
-)
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Goodbye, Heartbeat, ProgressMade, Resume
+from belay_api.messages import ErrorCode, Revoked
 from belay_client import (
     ChannelEnded,
     Refused,

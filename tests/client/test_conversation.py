@@ -5,19 +5,9 @@ from typing import Any
 
 import pytest
 
-from belay_api.frames import (
-    Ack,
-    Behavior,
-    Broadcast,
-    Delegate,
-    ErrorCode,
-    PermissionDecision,
-    Release,
-    ReplayPermissions,
-    RequestPermission,
-    Resolved,
-    Resume,
-)
+from belay_api.actions import Delegate, Release, ReplayPermissions, RequestPermission, Resolved, Resume
+from belay_api.messages import Ack, Broadcast, ErrorCode, PermissionDecision
+from belay_api.permissionrequest import Behavior
 from belay_client import ChannelEnded, ChannelError, Refused, UsageError, WorkOver
 from client.cable_server import CableServer, refusing, silent
 from client.conftest import Open

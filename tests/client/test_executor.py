@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from belay_api.delegation import Progress
-from belay_api.frames import Dispatch
+from belay_api.messages import Dispatch
 from belay_client import UsageError
 from belay_client.command import check_command, first_word
 from belay_client.executor import Ended, Execution, environment

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from belay_api.frames import Ack, Complete, Delegate, Error, ErrorCode, ProgressMade, RequestPermission, Resolved
+from belay_api.actions import Complete, Delegate, ProgressMade, RequestPermission, Resolved
+from belay_api.messages import Ack, Error, ErrorCode
 from belay_client import AgentChannel
 from belay_client.mcp_channel import tools
 from belay_client.mcp_channel.bridge import Bridge

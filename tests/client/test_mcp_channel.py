@@ -14,23 +14,20 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCResponse
 
-from belay_api.frames import (
+from belay_api.actions import (
     Accept,
-    Ack,
-    Behavior,
-    Broadcast,
     Cancelled,
     Complete,
     Delegate,
-    ErrorCode,
     Fail,
     Goodbye,
-    PermissionDecision,
     ProgressMade,
     ReplayPermissions,
     RequestPermission,
     Resolved,
 )
+from belay_api.messages import Ack, Broadcast, ErrorCode, PermissionDecision
+from belay_api.permissionrequest import Behavior
 from belay_client.mcp_channel.messages import harmless
 from belay_client.mcp_channel.transport import Transport
 from client.belay_command import belay, ended, start, start_on

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from belay_api.frames import Accept, Cancelled, Complete, ErrorCode, Goodbye, Heartbeat, Resume, ResumeVerdict
+from belay_api.actions import Accept, Cancelled, Complete, Goodbye, Heartbeat, Resume
+from belay_api.messages import ErrorCode, ResumeVerdict
 from belay_client import Backoff, Unauthorized, Unreachable, WorkOver
 from belay_kube.clock import FakeClock
 from client.cable_server import CableServer, refusing, silent

@@ -4,16 +4,8 @@ import asyncio
 
 import pytest
 
-from belay_api.frames import (
-    Accept,
-    Cancelled,
-    Complete,
-    ErrorCode,
-    Fail,
-    Heartbeat,
-    Resume,
-    ResumeVerdict,
-)
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, Resume
+from belay_api.messages import ErrorCode, ResumeVerdict
 from belay_client import Refused, ResultTooLarge, WorkOver
 from belay_kube.clock import FakeClock
 from client.cable_server import CableServer, Socket, refusing, silent

@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from belay_api import asyncapi, frames
+from belay_api import actions, asyncapi, frames, messages
 from belay_api.frame_examples import EXAMPLES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +35,7 @@ def test_document_has_every_frame() -> None:
     names = {message["name"] for message in DOCUMENT["components"]["messages"].values()}
     tags = {
         schema["properties"][tag]["const"]
-        for adapter, tag in ((frames.ACTIONS, "action"), (frames.MESSAGES, "type"), (frames.CABLE_FRAMES, "type"))
+        for adapter, tag in ((actions.ACTIONS, "action"), (messages.MESSAGES, "type"), (frames.CABLE_FRAMES, "type"))
         for schema in adapter.json_schema()["$defs"].values()
         if "const" in schema.get("properties", {}).get(tag, {})
     }

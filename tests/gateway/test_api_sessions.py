@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from accounts import grant, username
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_api.meta import GROUP
 from belay_api.names import Ref
 from belay_gateway.attempts import IN_FLIGHT

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from accounts import grant
-from belay_api.frames import Broadcast, ErrorCode
+from belay_api.messages import Broadcast, ErrorCode
 from belay_api.meta import GROUP
 from belay_api.names import Ref
 from belay_gateway.auth import User

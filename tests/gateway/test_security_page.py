@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_gateway.metrics import Metrics
 from belay_gateway.refusals import Why
 from belay_gateway.settings import Settings

@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 
 from accounts import grant, username
-from belay_api.frames import MAX_FRAME_BYTES, SessionChanged, TurnTaken
+from belay_api.frames import MAX_FRAME_BYTES
+from belay_api.messages import SessionChanged, TurnTaken
 from belay_api.meta import GROUP
 from belay_gateway.backlog import Shared
 from belay_gateway.sessionevents import session_event, turn_event, turn_text

@@ -7,7 +7,8 @@ import pytest
 
 from accounts import grant
 from belay_api.delegation import Result
-from belay_api.frames import MAX_FRAME_BYTES, Event, Identifier
+from belay_api.frames import MAX_FRAME_BYTES, Identifier
+from belay_api.messages import Event
 from belay_api.meta import ANNOTATION_ASKED_BY, API_VERSION, GROUP
 from belay_api.times import to_wire
 from belay_gateway.backlog import Backlog, Shared

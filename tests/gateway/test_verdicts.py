@@ -5,18 +5,9 @@ from typing import Any
 
 import pytest
 
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, HeldAttempt, ProgressMade, Release
 from belay_api.delegation import Progress, Result
-from belay_api.frames import (
-    Accept,
-    Cancelled,
-    Complete,
-    ErrorCode,
-    Fail,
-    Heartbeat,
-    HeldAttempt,
-    ProgressMade,
-    Release,
-)
+from belay_api.messages import ErrorCode
 from belay_api.times import to_wire
 from belay_api.transitions import Phase, Writer, allowed
 from belay_gateway.cases import Case

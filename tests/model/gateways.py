@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from belay_api.frames import Cancelled, ErrorCode, HeldAttempt, OnAttempt, ResumeVerdict
+from belay_api.actions import Cancelled, HeldAttempt, OnAttempt
+from belay_api.messages import ErrorCode, ResumeVerdict
 from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_api.times import to_wire

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Collection as Some
 
+from belay_api.actions import Complete, OnAttempt
 from belay_api.agent import OnAgentLost
 from belay_api.conditions import ConditionType, condition_is_true
-from belay_api.frames import Complete, OnAttempt
 from belay_api.names import subscription_name
 from belay_api.retrying import is_handed_back
 from belay_api.transitions import HELD, TERMINAL, Phase, Writer, allowed, phase_of

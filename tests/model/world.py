@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-from belay_api.frames import Accept, Cancelled, Complete, Fail, Heartbeat, OnAttempt, ProgressMade, Release
+from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, OnAttempt, ProgressMade, Release
 from belay_api.meta import API_VERSION
 from belay_api.names import Ref
 from belay_api.reasons import SubscriptionReason

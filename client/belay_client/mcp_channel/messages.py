@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator
 
-from belay_api.frames import Behavior, Broadcast, Cancel, Dispatch, PermissionDecision, RequestId
+from belay_api.messages import Broadcast, Cancel, Dispatch, PermissionDecision
+from belay_api.permissionrequest import Behavior, RequestId
 from belay_api.times import to_wire_seconds
 
 CHANNEL = "notifications/claude/channel"

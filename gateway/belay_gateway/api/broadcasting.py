@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from belay_api.frames import Broadcast
+from belay_api.messages import Broadcast
 from belay_api.names import Ref
 from belay_gateway.api import models
 from belay_gateway.api.operation import Answer, Call, Operation, Parts

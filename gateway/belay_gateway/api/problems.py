@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
-from belay_api.frames import ErrorCode
+from belay_api.messages import ErrorCode
 from belay_gateway.refused import Refused
 from belay_kube.errors import (
     AlreadyExists,

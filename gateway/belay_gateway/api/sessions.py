@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
+from belay_api.actions import Complete, Fail, Heartbeat, OnAttempt, ProgressMade
 from belay_api.delegation import Delegation
-from belay_api.frames import Complete, Fail, Heartbeat, OnAttempt, ProgressMade
 from belay_api.names import Ref
 from belay_gateway.api import models, operation, resources
 from belay_gateway.api.objects import named
