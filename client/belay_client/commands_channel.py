@@ -3,14 +3,23 @@
 import asyncio
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from belay_client.agent_run import Stop
 from belay_client.channel import AgentChannel
-from belay_client.commands_agent import LAST_WORDS_SECONDS, gateway_of, token_of
+from belay_client.commands_attaching import (
+    LAST_WORDS_SECONDS,
+    Gateway,
+    Most,
+    Name,
+    Namespace,
+    SessionId,
+    TokenFile,
+    gateway_of,
+    token_of,
+)
 from belay_client.console import EXIT_INTERRUPTED, log_to_stderr, quiet_libraries
 from belay_client.errors import UsageError
 from belay_client.naming import agent_ref
@@ -27,14 +36,12 @@ def register(app: typer.Typer) -> None:
 
 
 def channel(
-    name: Annotated[str, typer.Argument(help="The Agent to attach as.")],
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the Agent.")] = "default",
-    gateway: Annotated[str | None, typer.Option(envvar="BELAY_GATEWAY", help="Address of the gateway.")] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(envvar="BELAY_TOKEN_FILE", help="File with the token; or set BELAY_TOKEN.")
-    ] = None,
-    session_id: Annotated[str | None, typer.Option(help="Name of this process among those of the agent.")] = None,
-    most: Annotated[int, typer.Option("--max", min=1, max=1000, help="Most delegations at once.")] = 1,
+    name: Name,
+    namespace: Namespace = "default",
+    gateway: Gateway = None,
+    token_file: TokenFile = None,
+    session_id: SessionId = None,
+    most: Most = 1,
 ) -> int:
     """Be Claude Code's channel: an MCP server on standard input and output, for .mcp.json (docs/claude-code.md)."""
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from belay_api.conditions import Condition
+from belay_api.conditions import Condition, conditions_field
 from belay_api.resource import (
     ATOMIC_LIST,
     ATOMIC_MAP,
@@ -197,11 +197,8 @@ class AgentStatus(Part):
     offline_since: datetime | None = Field(default=None, description="When the last live session went; unset if any.")
     timing: Timing | None = Field(default=None, description="The times in force.")
     usage: Usage | None = Field(default=None, description="What a Model agent's present sessions have spent together.")
-    conditions: list[Condition] | None = Field(
-        default=None,
-        max_length=16,
-        description="Ready: configuration accepted. Online: a session is attached, or Belay drives it.",
-        json_schema_extra=map_list("type"),
+    conditions: list[Condition] | None = conditions_field(
+        "Ready: configuration accepted. Online: a session is attached, or Belay drives it."
     )
 
 

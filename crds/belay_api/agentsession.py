@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from belay_api.agentsubscription import AgentRef
-from belay_api.conditions import Condition
+from belay_api.conditions import Condition, conditions_field
 from belay_api.delegation import ParentRef
 from belay_api.resource import (
     NO_CONTROLS,
@@ -131,11 +131,8 @@ class AgentSessionStatus(Part):
     observed_interrupt_request: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         default=None, description="The interruptRequest that was last acted on."
     )
-    conditions: list[Condition] | None = Field(
-        default=None,
-        max_length=16,
-        description="Blocked: mail waits, and why. AuthenticationRequired: the provider refused the key.",
-        json_schema_extra=map_list("type"),
+    conditions: list[Condition] | None = conditions_field(
+        "Blocked: mail waits, and why. AuthenticationRequired: the provider refused the key."
     )
 
 

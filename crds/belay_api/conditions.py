@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from belay_api.resource import Part
+from belay_api.resource import Part, map_list
 from belay_api.times import from_wire, to_wire_seconds
 
 
@@ -43,6 +43,11 @@ class Condition(Part):
     observed_generation: int | None = Field(
         default=None, ge=0, description="Generation of the spec this condition was set for."
     )
+
+
+def conditions_field(description: str) -> Any:
+    """The field `conditions` of a status: a list that merges by type, and is bounded as every list is."""
+    return Field(default=None, max_length=16, description=description, json_schema_extra=map_list("type"))
 
 
 def set_condition(

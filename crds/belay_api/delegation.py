@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstra
 
 from belay_api.agent import OnAgentLost
 from belay_api.agentsubscription import AgentRef
-from belay_api.conditions import Condition
+from belay_api.conditions import Condition, conditions_field
 from belay_api.resource import (
     ATOMIC_MAP,
     FREE_FIELDS,
@@ -24,7 +24,6 @@ from belay_api.resource import (
     Rule,
     SessionId,
     kept_once,
-    map_list,
     never_removed,
     unchanged,
 )
@@ -190,11 +189,8 @@ class DelegationStatus(Part):
     progress: Progress | None = Field(default=None, description="How far the holder says it is.")
     result: Result | None = Field(default=None, description="What came of it.")
     completion_time: datetime | None = Field(default=None, description="When it became terminal.")
-    conditions: list[Condition] | None = Field(
-        default=None,
-        max_length=16,
-        description="Finished, Complete, why it was retried, and the proof of a cancel.",
-        json_schema_extra=map_list("type"),
+    conditions: list[Condition] | None = conditions_field(
+        "Finished, Complete, why it was retried, and the proof of a cancel."
     )
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from belay_api.conditions import Condition
-from belay_api.resource import Column, Kind, Part, Resource, Rule, map_list
+from belay_api.conditions import Condition, conditions_field
+from belay_api.resource import Column, Kind, Part, Resource, Rule
 
 
 class DelegationSweeperSpec(Part):
@@ -48,11 +48,8 @@ class DelegationSweeperStatus(Part):
     observed_generation: int | None = Field(default=None, ge=0, description="Generation this status was made for.")
     interval_seconds: int | None = Field(default=None, ge=1, description="The interval in force, in seconds.")
     stuck_threshold_seconds: int | None = Field(default=None, ge=1, description="The threshold in force, in seconds.")
-    conditions: list[Condition] | None = Field(
-        default=None,
-        max_length=16,
-        description="Braked: most sessions were lost at once, so their work is left alone for now.",
-        json_schema_extra=map_list("type"),
+    conditions: list[Condition] | None = conditions_field(
+        "Braked: most sessions were lost at once, so their work is left alone for now."
     )
     last_sweep: Sweep | None = Field(default=None, description="The last sweep.")
     totals: Totals | None = Field(default=None, description="Sums since the operator started.")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from belay_api.actions import Action, ReplayPermissions, RequestPermission, Resolved
 from belay_api.messages import Ack, ErrorCode
-from belay_api.reasons import PermissionReason, permission_resolved, permission_superseded
+from belay_api.permission_words import PermissionReason, permission_resolved, permission_superseded
 from belay_api.times import to_wire
 from belay_gateway import permitting
 from belay_gateway.acting import Acting, who

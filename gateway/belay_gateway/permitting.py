@@ -13,8 +13,8 @@ from belay_api.actions import RequestPermission
 from belay_api.messages import ErrorCode, PermissionDecision
 from belay_api.meta import API_VERSION
 from belay_api.names import permission_name
+from belay_api.permission_words import PermissionReason
 from belay_api.permissionrequest import MAX_OPEN_PERMISSIONS, SETTLED, PermissionPhase, PermissionRequest
-from belay_api.reasons import PermissionReason
 from belay_api.times import from_wire, to_wire
 from belay_gateway.held import is_held
 from belay_gateway.verdicts import Asker, Refusal

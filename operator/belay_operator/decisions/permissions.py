@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from belay_api.permission_words import PermissionReason, awaiting_decision, delegation_ended, not_decided
 from belay_api.permissionrequest import SETTLED, Behavior, PermissionPhase
-from belay_api.reasons import PermissionReason, awaiting_decision, delegation_ended, not_decided
 from belay_operator.observe.permissions import PermissionRecord
 
 DEFAULT_EXPIRY_SECONDS = 2_592_000
