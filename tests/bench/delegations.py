@@ -283,8 +283,7 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with Stack() as stack:
         figures = asyncio.run(run(stack, count))
-    show(f"Delegations, {count} in flight", figures)
-    return 0 if all(figure.holds for figure in figures) else 1
+    return show(f"Delegations, {count} in flight", figures)
 
 
 if __name__ == "__main__":

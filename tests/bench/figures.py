@@ -38,6 +38,7 @@ def table(title: str, figures: Sequence[Figure]) -> Table:
     return made
 
 
-def show(title: str, figures: Sequence[Figure]) -> None:
-    """Print the table."""
+def show(title: str, figures: Sequence[Figure]) -> int:
+    """Print the table; the exit code is 0 when all that is promised holds."""
     Console(width=150).print(table(title, figures))
+    return 0 if all(figure.holds for figure in figures) else 1

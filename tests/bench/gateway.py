@@ -370,8 +370,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(FILES, count + 1000), most), most))
     with Stack() as stack:
         figures = asyncio.run(run(stack, count, sys.argv[2:]))
-    show(f"One gateway, {count} sockets", figures)
-    return 0 if all(figure.holds for figure in figures) else 1
+    return show(f"One gateway, {count} sockets", figures)
 
 
 if __name__ == "__main__":

@@ -295,8 +295,7 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with Stack() as stack:
         figures = asyncio.run(run(stack, count, sys.argv[2:]))
-    show(f"Model agents, {count} idle sessions", figures)
-    return 0 if all(figure.holds for figure in figures) else 1
+    return show(f"Model agents, {count} idle sessions", figures)
 
 
 if __name__ == "__main__":

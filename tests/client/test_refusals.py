@@ -6,7 +6,7 @@ import pytest
 
 from belay_api.actions import Accept, Cancelled, Complete, Fail, Heartbeat, Resume
 from belay_api.messages import ErrorCode, ResumeVerdict
-from belay_client import Refused, ResultTooLarge, WorkOver
+from belay_client import AgentChannel, Refused, ResultTooLarge, WorkOver
 from belay_kube.clock import FakeClock
 from client.cable_server import CableServer, Socket, refusing, silent
 from client.conftest import Open
@@ -129,17 +129,23 @@ async def test_cancelled_before_it_could_start_is_acknowledged(server: CableServ
     assert len(socket.of(Cancelled)) == 1
 
 
+async def abandoned_accept(server: CableServer, attached: AgentChannel) -> tuple[Socket, Accept]:
+    """An accept that is on its way when whoever said it gives it up; nobody has answered it yet."""
+    server.answers[Accept] = silent
+    socket = await server.socket()
+    await socket.dispatch()
+    accepting = asyncio.create_task((await attached.next_offer()).accept())
+    taken = await socket.wait_for(Accept)
+    accepting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await accepting
+    return socket, taken
+
+
 async def test_abandoned_accept_is_failed_once_it_is_answered(server: CableServer, channel: Open) -> None:
     """`asyncio.timeout` around accept: the server has given the work to us, so it is told that nobody does it."""
-    server.answers[Accept] = silent
     async with channel() as attached:
-        socket = await server.socket()
-        await socket.dispatch()
-        accepting = asyncio.create_task((await attached.next_offer()).accept())
-        taken = await socket.wait_for(Accept)
-        accepting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await accepting
+        socket, taken = await abandoned_accept(server, attached)
         await socket.tell(server._ack(taken))
         assert "before it began" in (await socket.wait_for(Fail)).message
         await socket.cancel("other")
@@ -150,13 +156,8 @@ async def test_abandoned_accept_is_failed_once_it_is_answered(server: CableServe
 
 async def test_abandoned_accept_that_another_took(server: CableServer, channel: Open) -> None:
     """There is nothing to give back."""
-    server.answers[Accept] = silent
     async with channel() as attached:
-        socket = await server.socket()
-        await socket.dispatch()
-        accepting = asyncio.create_task((await attached.next_offer()).accept())
-        taken = await socket.wait_for(Accept)
-        accepting.cancel()
+        socket, taken = await abandoned_accept(server, attached)
         answer = refusing(ErrorCode.TAKEN)(socket, taken)
         assert answer is not None
         await socket.tell(answer)
@@ -168,13 +169,8 @@ async def test_abandoned_accept_that_another_took(server: CableServer, channel: 
 
 async def test_abandoned_accept_that_is_cancelled_is_acknowledged(server: CableServer, channel: Open) -> None:
     """Its proof is all that is wanted."""
-    server.answers[Accept] = silent
     async with channel() as attached:
-        socket = await server.socket()
-        await socket.dispatch()
-        accepting = asyncio.create_task((await attached.next_offer()).accept())
-        taken = await socket.wait_for(Accept)
-        accepting.cancel()
+        socket, taken = await abandoned_accept(server, attached)
         await socket.cancel()
         await socket.tell(server._ack(taken))
         assert (await socket.wait_for(Cancelled)).name == "d"

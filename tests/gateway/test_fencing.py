@@ -52,8 +52,8 @@ async def test_P5_return_waits_for_what_the_old_socket_had_sent(stage: Stage, ga
     assert (status["phase"], status["sessionId"]) == ("InProgress", "s1")
 
 
-async def test_P5_old_action_writes_nothing_after_a_return(stage: Stage, gateway: Running) -> None:
-    """What had not been sent when the session came back, after an orderly close, is not sent any more."""
+async def _return_with_an_old_action(stage: Stage, gateway: Running, back_at: Running) -> None:
+    """A result waits for its turn at `gateway` while the session goes and comes back at `back_at`: it isn't written."""
     token, agent = await stage.person("alice"), await stage.agent("a", "alice")
     peer, text = await _attach(gateway, token, agent)
     await stage.offered("d", "a")
@@ -65,29 +65,21 @@ async def test_P5_old_action_writes_nothing_after_a_return(stage: Stage, gateway
         await eventually(lambda: session.in_flight["d"])
         await peer.ws.close()
         await stage.row_is("a", "s1", "Disconnected", "Closed")
-        await _attach(gateway, token, agent)
+        await _attach(back_at, token, agent)
     await gateway.gateway.tasks.finish(5)
     assert (await stage.status("d"))["phase"] == "InProgress"
+
+
+async def test_P5_old_action_writes_nothing_after_a_return(stage: Stage, gateway: Running) -> None:
+    """What had not been sent when the session came back, after an orderly close, is not sent any more."""
+    await _return_with_an_old_action(stage, gateway, gateway)
 
 
 async def test_P5_old_action_writes_nothing_after_a_return_elsewhere(
     stage: Stage, gateway: Running, other_gateway: Running
 ) -> None:
     """The same when the session came back at another gateway: the row carries another token by then."""
-    token, agent = await stage.person("alice"), await stage.agent("a", "alice")
-    peer, text = await _attach(gateway, token, agent)
-    await stage.offered("d", "a")
-    await peer.act(text, "accept", name="d", attempt=1)
-    session = gateway.gateway.sockets.session(Ref(stage.namespace, "a"), "s1")
-    assert session
-    async with gateway.gateway.inbound._acting._locks.hold((Ref(stage.namespace, "a"), "s1", "d")):
-        await peer.start(text, "complete", name="d", attempt=1, result={"text": "stale"})
-        await eventually(lambda: session.in_flight["d"])
-        await peer.ws.close()
-        await stage.row_is("a", "s1", "Disconnected", "Closed")
-        await _attach(other_gateway, token, agent)
-    await gateway.gateway.tasks.finish(5)
-    assert (await stage.status("d"))["phase"] == "InProgress"
+    await _return_with_an_old_action(stage, gateway, other_gateway)
 
 
 async def test_C6_goodbye_that_waits_is_still_a_goodbye(stage: Stage, gateway: Running) -> None:
