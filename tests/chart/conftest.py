@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from belay_dev.controlplane import ControlPlane
-from chart.helm import NAMESPACE, RELEASE, Helm
+from chart.helm import NAMESPACE, Helm
 from rights.record import Record
 
 _NAMESPACE = {
@@ -32,5 +32,4 @@ def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Helm, with no release; what the test leaves is removed, definitions and all."""
     program = Helm(plane, tmp_path_factory.mktemp("helm"))
     yield program
-    program("uninstall", RELEASE, "--ignore-not-found")
-    plane.kubectl("delete", "crd", "--all", "--wait", "--timeout=120s")
+    program.clear()

@@ -12,6 +12,7 @@ import yaml
 from belay_dev import binaries
 from belay_dev.controlplane import ControlPlane
 from belay_dev.tools import Tool
+from chart import definitions
 
 Json = dict[str, Any]
 
@@ -30,13 +31,14 @@ class Helm:
         self.plane = plane
         self._program = str(binaries.ensure([Tool.HELM])[Tool.HELM])
         folders = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        self._environment = {**os.environ, **folders, "KUBECONFIG": str(plane.kubeconfig)}
+        self.environment = {**os.environ, **folders, "KUBECONFIG": str(plane.kubeconfig)}
+        """What it runs with."""
 
     def __call__(self, *arguments: str) -> str:
         """Run it in the release's namespace."""
         done = subprocess.run(
             [self._program, *arguments, "--namespace", NAMESPACE],
-            env=self._environment, capture_output=True, text=True, timeout=SECONDS, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
         assert "would violate PodSecurity" not in done.stderr
@@ -62,6 +64,13 @@ class Helm:
     def exists(self, what: str, namespace: str = NAMESPACE) -> bool:
         """Whether there is such an object."""
         return bool(self.plane.kubectl("get", what, "--namespace", namespace, "--ignore-not-found", "-o", "name"))
+
+    def clear(self) -> None:
+        """Remove what a test leaves, wherever it failed: the release, and the definitions with all objects of them."""
+        self("uninstall", RELEASE, "--ignore-not-found")
+        if self.exists("crd/delegationsweepers.belay.dev") and self.exists("delegationsweeper/default"):
+            self.release_sweeper()
+        definitions.remove(self.plane)
 
     def release_sweeper(self) -> None:
         """As docs/install.md says, once no operator runs: its timer's finalizer would hold the object for ever."""

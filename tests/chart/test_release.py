@@ -1,13 +1,13 @@
 """The life of a release, by the real Helm on a real API server: made, changed, upgraded, rolled back, and removed."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from belay_dev.controlplane import ControlPlane
 from belay_dev.errors import ControlPlaneError
+from chart.changed import changed_chart
 from chart.helm import NAMESPACE, PREVIOUS, RELEASE, ROOT, Helm, of_kind
 
 CRD = "crd/agents.belay.dev"
@@ -24,23 +24,6 @@ def _pod(deployment: dict[str, object]) -> str:
 def _make_agent(plane: ControlPlane) -> None:
     plane.kubectl("wait", "--for=condition=Established", CRD, "--timeout=60s")
     plane.kubectl("apply", "-f", "-", input=json.dumps(AGENT))
-
-
-def _changed_chart(folder: Path) -> Path:
-    """The chart of a later release: one more column of Agents."""
-    chart = folder / "belay"
-    chart.mkdir()
-    for name in ("Chart.yaml", "values.yaml", "values.schema.json"):
-        shutil.copy(ROOT / name, chart / name)
-    for name in ("templates", "files"):
-        shutil.copytree(ROOT / name, chart / name)
-    template = chart / "templates" / "crds.yaml"
-    text = template.read_text()
-    column = "    additionalPrinterColumns:\n"
-    assert column in text
-    more = "    - name: Later\n      type: string\n      jsonPath: .metadata.uid\n"
-    template.write_text(text.replace(column, column + more, 1))
-    return chart
 
 
 def _columns(helm: Helm) -> list[str]:
@@ -89,7 +72,7 @@ def test_definitions_are_upgraded_rolled_back_and_kept(helm: Helm, tmp_path: Pat
     helm.install()
     _make_agent(helm.plane)
     assert "Later" not in _columns(helm)
-    helm.upgrade(chart=_changed_chart(tmp_path))
+    helm.upgrade(chart=changed_chart(tmp_path))
     assert "Later" in _columns(helm)
     helm("rollback", RELEASE, "1")
     assert "Later" not in _columns(helm)
