@@ -2,7 +2,7 @@
 
 from belay_api.times import to_wire
 from belay_kube.client import AGENTS, DELEGATIONS, EVENTS
-from belay_operator.agents import COUNTS_SECONDS
+from belay_operator.telling import COUNTS_SECONDS
 from waiting import eventually
 
 from .builders import delegation
