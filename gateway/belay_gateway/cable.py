@@ -35,6 +35,7 @@ from belay_gateway.tasks import Tasks
 from belay_gateway.wire import Malformed, parse_command, parse_identifier, ref_in, text_of
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
+from belay_kube.logs import about
 
 _LEAVE_SECONDS = 5.0
 _QUEUED_COMMANDS = 64
@@ -172,8 +173,11 @@ class Connection:
         self.disconnect(reason, reconnect=reconnect, message=message)
 
     async def _carry_out(self, command: Command) -> None:
-        if self._closing:
-            return
+        if not self._closing:
+            with about(user=self.user.name):
+                await self._obey(command)
+
+    async def _obey(self, command: Command) -> None:
         if command.command == "subscribe":
             try:
                 await self._subscribe(command.identifier)

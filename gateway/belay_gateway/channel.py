@@ -23,6 +23,7 @@ from belay_gateway.sockets import Session, Sockets
 from belay_gateway.subscription import Rejected
 from belay_gateway.tasks import Tasks
 from belay_kube.clock import Clock
+from belay_kube.logs import about
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -58,7 +59,8 @@ class AgentChannel:
     async def subscribe(self, connection: Connection, text: str, identifier: Identifier) -> "AgentSubscription":
         """A subscription whose row stands written. Raises Rejected, KubeError."""
         agent = agent_in(identifier.agent_id or "")
-        await self._check(connection.user, agent)
+        with about(agent=agent, session=identifier.session_id):
+            await self._check(connection.user, agent)
         session = Session(
             agent=agent,
             session_id=identifier.session_id or uuid.uuid4().hex,
@@ -71,7 +73,8 @@ class AgentChannel:
         other = self.sockets.session(agent, session.session_id)
         if other and other.peer is connection:
             raise Rejected(ErrorCode.INVALID, f"this socket already is session {session.session_id} of agent {agent}")
-        await self.presence.attach(session)
+        with session.in_logs():
+            await self.presence.attach(session)
         return AgentSubscription(self, session, is_new=identifier.session_id is None)
 
     async def _check(self, user: User, agent: Ref) -> AgentSeen:
@@ -135,16 +138,19 @@ class AgentSubscription:
         if self._is_new:
             self._channel.offer(session)
         else:
-            self._channel.tasks.spawn(self._channel.welcome(session), "welcoming a session")
+            with session.in_logs():
+                self._channel.tasks.spawn(self._channel.welcome(session), "welcoming a session")
 
     def receive(self, data: str | None, /) -> None:
         """An action of the agent."""
-        self._channel.inbound.receive(self._session, data)
+        with self._session.in_logs():
+            self._channel.inbound.receive(self._session, data)
 
     def end(self, why: SubscriptionReason, /) -> None:
         """The session's socket is gone."""
         self._session.is_open = False
-        self._channel.presence.detach(self._session, why)
+        with self._session.in_logs():
+            self._channel.presence.detach(self._session, why)
 
     def stale_after(self) -> float:
         """What its agent asks for."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from belay_kube.clock import Clock
+from belay_kube.logs import nothing
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -39,7 +40,8 @@ class Coalesced(Generic[K, V]):
         task = self._asked.get(key)
         self.counted("shared" if task else "asked")
         if task is None:
-            task = asyncio.ensure_future(self._ask(key, ask, seconds))
+            asking = self._ask(key, ask, seconds)
+            task = asyncio.get_running_loop().create_task(asking, context=nothing())
             self._asked[key] = task
             task.add_done_callback(lambda done: self._answered(key, done))
         # One who gives up waiting must not cancel the request of the others.

@@ -20,6 +20,7 @@ from belay_kube.client import PERMISSION_REQUESTS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 from belay_kube.finding import find
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class Decisions:
         """Settled, or deleted: the old object doesn't say which, and a decision may have come with it."""
         seen = self._seen.pop(ref_of(obj), None)
         if seen and not seen.told and self._sockets.session(seen.agent, seen.session_id):
-            self._tasks.spawn(self._look_again(ref_of(obj), seen), "reading a permission request again")
+            self._look_soon(ref_of(obj), seen)
 
     def synced(self) -> None:
         """Nothing waits for it here."""
@@ -76,6 +77,10 @@ class Decisions:
         if seen is None or seen.uid != uid:
             seen = self._seen[ref] = _Seen(uid, agent_of(obj), obj["spec"]["sessionId"])
         return seen
+
+    def _look_soon(self, ref: Ref, seen: _Seen) -> None:
+        with about(agent=seen.agent, session=seen.session_id, request=ref):
+            self._tasks.spawn(self._look_again(ref, seen), "reading a permission request again")
 
     async def _look_again(self, ref: Ref, seen: _Seen) -> None:
         def is_there() -> bool:
@@ -100,7 +105,7 @@ class Decisions:
         if not self.expects(made):
             self._seen.pop(ref_of(made), None)
             if not seen.told:
-                self._tasks.spawn(self._look_again(ref_of(made), seen), "reading a permission request again")
+                self._look_soon(ref_of(made), seen)
 
     # --- telling -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from belay_gateway.closing import disconnect_frame
 from belay_gateway.lobby import Crowded, Lobby
 from belay_gateway.refusals import Refusals, Why
 from belay_kube.errors import KubeError
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +158,8 @@ class Endpoint:
             # It came in while its token was reviewed; `drain` could not see it.
             connection.disconnect(DisconnectReason.SERVER_RESTART, reconnect=True)
         try:
-            await connection.run()
+            with about(user=connection.user.name):
+                await connection.run()
         finally:
             self._connections.discard(connection)
             self._by_user[connection.user.name] -= 1

@@ -49,4 +49,5 @@ class Events:
         try:
             await self._kube.create(EVENTS, about.ref.namespace, body)
         except KubeError as error:
-            log.warning("an event could not be written", reason=reason, error=error.message[:300])
+            of = str(ref_of(delegation))
+            log.warning("an event could not be written", delegation=of, reason=reason, error=error.message[:300])

@@ -25,6 +25,7 @@ from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 from belay_kube.finding import find
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +97,8 @@ class Holdings:
             return
         self._forget(known)
         if phase_in(known) not in TERMINAL and self._sockets.session(*_holder(known)):
-            self._tasks.spawn(self._tell_why(known), "reading a delegation again")
+            with _about(known):
+                self._tasks.spawn(self._tell_why(known), "reading a delegation again")
 
     def synced(self) -> None:
         """Nothing waits for it here."""
@@ -165,7 +167,8 @@ class Holdings:
             if isinstance(verdict, Refusal):
                 log.warning("a delivery could not be recorded", delegation=str(ref), error=verdict.message)
 
-        self._tasks.spawn(record(), "recording a delivery")
+        with about(delegation=ref, session=session_id):
+            self._tasks.spawn(record(), "recording a delivery")
 
     async def _tell_why(self, known: Json) -> None:
         """It left the selection: find out where to."""
@@ -180,6 +183,11 @@ class Holdings:
             log.warning("a delegation could not be read", delegation=str(ref), error=error.message[:300])
             return
         self.tell_left(known, now)
+
+
+def _about(known: Json) -> about:
+    agent, session_id = _holder(known)
+    return about(agent=agent, delegation=ref_of(known), session=session_id)
 
 
 def left_frame(known: Json, now: Json | None) -> Cancel | None:

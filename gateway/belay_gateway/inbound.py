@@ -10,6 +10,7 @@ import structlog
 
 from belay_api.actions import Action, AnyAction, Goodbye, OnAttempt, Resume
 from belay_api.messages import Ack, Error, ErrorCode
+from belay_api.names import Ref
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import ALL, Acting, who
 from belay_gateway.attempts import FENCED, IN_FLIGHT, TOO_MANY, Attempts, Speaker
@@ -22,6 +23,7 @@ from belay_gateway.verdicts import Refusal, Verdict
 from belay_gateway.wire import Malformed, parse_action
 from belay_gateway.writes import refusal_of
 from belay_kube.errors import KubeError
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +82,9 @@ class Inbound:
             case _:
                 work, key = self._other(session, action), f"{action.action} {action.ref}"
         self._acting.enter(session, key)
-        self._tasks.spawn(self._carry_out(session, action, key, work), f"action {action.action}")
+        name = action.name if isinstance(action, OnAttempt) else None
+        with about(delegation=Ref(session.agent.namespace, name) if name else None):
+            self._tasks.spawn(self._carry_out(session, action, key, work), f"action {action.action}")
 
     async def _carry_out(self, session: Session, action: AnyAction, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Whatever happens, the peer gets an answer."""

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from belay_gateway.backlog import Backlog, Shared, size_of
+from belay_kube.logs import nothing
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class Lane(Generic[T]):
             return False
         self._items.append(item)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=nothing())
         return True
 
     async def finish(self, seconds: float) -> None:
@@ -138,7 +139,7 @@ class Outbox:
         self._frames.append(frame)
         self._count(frame.size)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=nothing())
 
     def _count(self, size: int) -> None:
         self._bytes += size

@@ -25,6 +25,7 @@ from belay_kube.client import DELEGATIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 from belay_kube.finding import find
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +148,8 @@ class Offers:
         if now and all(is_taken(now, attempt) for _, attempt in shown):
             self._tell_revoked(shown, now, ref.name)
         else:
-            self._tasks.spawn(self._look_and_revoke(ref, shown), "reading an offer again")
+            with about(delegation=ref):
+                self._tasks.spawn(self._look_and_revoke(ref, shown), "reading an offer again")
 
     async def _look_and_revoke(self, ref: Ref, shown: list[tuple[Session, int]]) -> None:
         """A session may have taken it by HTTP through another gateway: it must not be told to leave what it holds."""

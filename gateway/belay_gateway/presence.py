@@ -13,6 +13,7 @@ import structlog
 from belay_api.agentsubscription import SubscriptionPhase
 from belay_api.frames import DisconnectReason
 from belay_api.messages import ErrorCode
+from belay_api.names import Ref
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.acting import Acting
 from belay_gateway.metrics import Metrics
@@ -33,6 +34,7 @@ from belay_kube.client import JSON_PATCH, SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
 from belay_kube.finding import find
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +162,8 @@ class Presence:
             return
         self._lost[lost.token] = lost
         self._marking.add(lost.token)
-        self._tasks.spawn(self._mark(lost), "marking a row")
+        with about(row=Ref(*lost.key)):
+            self._tasks.spawn(self._mark(lost), "marking a row")
 
     async def _mark(self, lost: Lost) -> None:
         """Mark the row, or leave it in `_lost`, where the next renewal of the Lease finds it (P6, C6)."""
@@ -169,7 +172,7 @@ class Presence:
                 result = await self._write_mark(lost)
         except KubeError as error:
             result = "failed"
-            log.warning("a row could not be marked, trying again", row="/".join(lost.key), error=error.message[:300])
+            log.warning("a row could not be marked, trying again", error=error.message[:300])
         else:
             del self._lost[lost.token]
         finally:
@@ -226,7 +229,8 @@ class Presence:
 
     def look_at(self, session: Session) -> None:
         """Something was wrong with the session's row; what was seen may be old, so read it before acting."""
-        self._tasks.spawn(self._verify(session), "reading a row again")
+        with session.in_logs():
+            self._tasks.spawn(self._verify(session), "reading a row again")
 
     async def _verify(self, session: Session) -> None:
         try:

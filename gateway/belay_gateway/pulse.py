@@ -14,6 +14,7 @@ from belay_gateway.settings import Settings
 from belay_gateway.tasks import Tasks
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
+from belay_kube.logs import about
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,8 @@ class Pulse:
         elif now >= connection.review_at and not connection.reviewing:
             connection.review_at = now + _REVIEW_AGAIN_SECONDS
             connection.reviewing = True
-            self._tasks.spawn(self._review(connection), "review of a socket")
+            with about(user=connection.user.name):
+                self._tasks.spawn(self._review(connection), "review of a socket")
 
     async def _review(self, connection: Connection) -> None:
         try:

@@ -25,6 +25,7 @@ from belay_kube.client import SUBSCRIPTIONS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import Conflict, NotFound
 from belay_kube.finding import find
+from belay_kube.logs import also
 
 _CONFLICTS = 8
 
@@ -46,6 +47,7 @@ class Replies:
     async def act(self, caller: User, agent: Ref, session_id: str, action: OnAttempt) -> Json:
         """Carry out an action on one attempt; returns the delegation it was decided on or, after a write, as it was
         written, which is the holder's own. Raises Refused, KubeError."""
+        also(agent=agent, session=session_id)
         await self.check_agent(caller, agent)
         speaker = self._here(caller, agent, session_id) or await self._elsewhere(caller, agent, session_id)
         here = speaker.here

@@ -146,7 +146,7 @@ class Returning:
 
         if isinstance(await self._settle(delegation, "forgotten", verdict_on), Change):
             note = agent_forgot(session.agent.name, session.session_id)
-            log.warning("an agent forgot its work", delegation=delegation["metadata"]["name"], note=note)
+            log.warning("an agent forgot its work", delegation=str(ref_of(delegation)), note=note)
             self._events.warn(delegation, Reason.AGENT_FORGOT, "Resume", note)
 
     async def _settle(self, delegation: Json, what: str, verdict_on: Decide) -> Verdict:

@@ -19,6 +19,7 @@ from belay_gateway.wire import text_of
 from belay_kube.client import SESSIONS, TURNS, Json, Kube
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, Temporary
+from belay_kube.logs import about
 from belay_kube.reader import Reader
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,10 @@ class SessionTopic:
     async def _speak(self, item: tuple[range, SessionChanged]) -> None:
         turns, stands = item
         for sequence in turns:
-            turn = await self._turn(sequence)
+            with about(
+                agent=Ref(self._own.namespace, self._own.agent), session=Ref(self._own.namespace, self._own.name)
+            ):
+                turn = await self._turn(sequence)
             if turn:
                 event = turn_event(self._own.topic, turn)
                 self._tell(Shared(event.type, turn_text(self._own.namespace, event)))

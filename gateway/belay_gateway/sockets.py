@@ -11,6 +11,7 @@ from belay_api.names import Ref, subscription_name
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import User
 from belay_gateway.backlog import Shared
+from belay_kube.logs import about
 
 Key = tuple[str, str]
 
@@ -89,6 +90,10 @@ class Session:
     def row(self) -> str:
         """Name of its AgentSubscription."""
         return subscription_name(self.agent.name, self.session_id)
+
+    def in_logs(self) -> about:
+        """Within, every line of the log says whose session it is about."""
+        return about(agent=self.agent, session=self.session_id, user=self.user.name)
 
     def say(self, message: Frame, sent: Callable[[], None] | None = None) -> None:
         """Queue a message for its peer."""

@@ -76,7 +76,8 @@ class Touching:
         for session in heapq.nsmallest(free, due, key=lambda s: (not self._has_turned(s), s.touched_at)):
             session.touching = True
             self._in_flight += 1
-            self._tasks.spawn(self._touch(session, now), "renewing a row")
+            with session.in_logs():
+                self._tasks.spawn(self._touch(session, now), "renewing a row")
 
     def _is_due(self, session: Session, before: float) -> bool:
         """At its turn; before all others when it came, or ceased, to answer for all it has: the operator offers work

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from belay_api.names import Ref
 from belay_kube.clock import Clock
+from belay_kube.logs import nothing
 from belay_kube.reader import Reader, Sink
 
 IDLE_SECONDS = 60.0
@@ -57,7 +58,8 @@ class Watches(Generic[Key, Told]):
         watched = self.running.get(key)
         if watched is None:
             sink, reader = make()
-            task = asyncio.get_running_loop().create_task(reader.run(), name=f"reader of topics in {key}")
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(reader.run(), name=f"reader of topics in {key}", context=nothing())
             task.add_done_callback(lambda ended: self.on_ended(ended))
             watched = self.running[key] = Watched(sink, reader, task)
         watched.listeners += 1
@@ -73,7 +75,7 @@ class Watches(Generic[Key, Told]):
             return
         watched.listeners -= 1
         if watched.listeners == 0:
-            watched.idle = asyncio.get_running_loop().create_task(self._end(key, watched))
+            watched.idle = asyncio.get_running_loop().create_task(self._end(key, watched), context=nothing())
 
     async def _end(self, key: Key, watched: Watched[Told]) -> None:
         await self._clock.sleep(IDLE_SECONDS)

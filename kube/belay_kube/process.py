@@ -2,20 +2,19 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-import structlog
 from aiohttp import web
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsError
 
 from belay_kube.errors import KubeError
+from belay_kube.logs import configure_logs
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -126,28 +125,3 @@ async def _until_signal(body: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not stopped:
             raise
-
-
-def configure_logs(form: str) -> None:
-    """Structured logs on standard error, `console` for people or `json`."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # what it warns of comes back as an error of ours
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s [%(levelname)s] %(name)s %(message)s"
-    )

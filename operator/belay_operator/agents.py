@@ -8,6 +8,7 @@ from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.transitions import ACTIVE, HELD, WAITING, Phase
 from belay_kube.clock import Clock
+from belay_kube.logs import about
 from belay_operator.apply import Applier
 from belay_operator.crowds import Crowds
 from belay_operator.decisions import agentstatus, dispatch, fate, lineage, rows
@@ -79,10 +80,11 @@ class Agents:
             self._again(agent, min(waits))
 
     async def _end_row(self, row: Row, end: rows.Mark | rows.Remove) -> None:
-        if isinstance(end, rows.Mark):
-            await self._mark_row(row, end)
-        elif await self._applier.remove_row(row):
-            self._seen.gone_row(row.ref)
+        with about(agent=row.agent, session=row.session):
+            if isinstance(end, rows.Mark):
+                await self._mark_row(row, end)
+            elif await self._applier.remove_row(row):
+                self._seen.gone_row(row.ref)
 
     async def _mark_row(self, row: Row, mark: rows.Mark) -> None:
         outcome = await self._applier.row(row, mark)

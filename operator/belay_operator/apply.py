@@ -235,7 +235,7 @@ class Applier:
         return Outcome(await find(self._kube, collection, ref.namespace, ref.name), written=False)
 
     def _tell_presence(self, agent: AgentRecord, is_online: bool, reason: str, note: str) -> None:
-        log.info("agent", name=str(agent.ref), online=is_online)
+        log.info("agent", agent=str(agent.ref), online=is_online)
         self._recorder.say(About("Agent", agent.ref, agent.uid), reason, note, warning=not is_online)
 
     def _tell(self, work: Work, change: Change) -> None:
@@ -246,7 +246,9 @@ class Applier:
             # the write itself.
             return
         warning = change.target in (Phase.FAILED, Phase.CANCELLED, Phase.STUCK)
-        log.info("delegation", name=str(work.ref), agent=work.agent.name, phase=change.target, reason=change.reason)
+        log.info(
+            "delegation", delegation=str(work.ref), agent=str(work.agent), phase=change.target, reason=change.reason
+        )
         self._recorder.say(About("Delegation", work.ref, work.uid), change.reason, change.message, warning=warning)
 
 

@@ -6,6 +6,7 @@ from belay_api.names import Ref
 from belay_api.reasons import Reason
 from belay_api.transitions import TERMINAL, Phase
 from belay_kube.clock import Clock
+from belay_kube.logs import about
 from belay_operator.apply import Applier, Outcome
 from belay_operator.decisions import fate
 from belay_operator.decisions.view import AgentView, Change
@@ -64,6 +65,10 @@ class Delegations:
         if work is None:
             self._seen.timers.drop(Key(KeyKind.WORK, ref))
             return None
+        with _about(work):
+            return await self._judge(work, sweeping)
+
+    async def _judge(self, work: Work, sweeping: bool) -> Change | None:
         view = self._gatherer.view(work.agent)
         change = fate.decide(work, view, self._clock.now())
         if not ends(change):
@@ -95,7 +100,8 @@ class Delegations:
 
     async def write(self, work: Work, change: Change) -> Outcome:
         """Write a change and take in the answer; if somebody wrote first, that brings it up again. Raises KubeError."""
-        outcome = await self._applier.delegation(work, change)
+        with _about(work):
+            outcome = await self._applier.delegation(work, change)
         if outcome.written:
             self._count(work, change)
         self._take_in(work, outcome)
@@ -117,6 +123,10 @@ class Delegations:
             due = work.deadline(self._seen.index.times_of(work.agent))
             self._metrics.lateness.observe((self._clock.now() - due).total_seconds())
         self.stuck_marked += change.target is Phase.STUCK
+
+
+def _about(work: Work) -> about:
+    return about(agent=work.agent, delegation=work.ref, session=work.holder)
 
 
 def ends(change: Change | None) -> bool:

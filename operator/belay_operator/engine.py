@@ -1,12 +1,14 @@
 """The loop of the operator: keys come from what was seen and from the time queue, workers take them one by one."""
 
 import asyncio
+from typing import Final
 
 import structlog
 
 from belay_api.names import Ref
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError, Temporary
+from belay_kube.logs import about
 from belay_operator.agents import Agents
 from belay_operator.apply import Applier
 from belay_operator.braking import Braking
@@ -27,6 +29,14 @@ log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 2.0
 _RETRY_MOST_SECONDS = 300.0
+_NAMES: Final = {
+    KeyKind.WORK: "delegation",
+    KeyKind.ENDED: "delegation",
+    KeyKind.AGENT: "agent",
+    KeyKind.PERMISSION: "request",
+    KeyKind.SESSION: "session",
+}
+"""What logs call what a key names."""
 
 
 class Engine:
@@ -83,7 +93,8 @@ class Engine:
         while True:
             key = await self.seen.queue.take()
             try:
-                await self._work_on(key)
+                with _about(key):
+                    await self._work_on(key)
             finally:
                 self.seen.queue.done(key)
 
@@ -127,3 +138,9 @@ class Engine:
         self.trouble.failed(key, failures, error)
         log.warning("will try again", key=key.kind, ref=str(key.ref), error=str(error), exc_info=trace)
         self.seen.timers.sooner(key, after(self._clock.now(), delay))
+
+
+def _about(key: Key) -> about:
+    """What every line says while a key is worked on."""
+    name = _NAMES.get(key.kind)
+    return about(**({name: key.ref} if name else {}))

@@ -44,6 +44,8 @@ class Recorder:
                 await self._kube.create(EVENTS, body["metadata"]["namespace"], body)
             except KubeError as error:
                 self._metrics.events_dropped.inc()
-                log.warning("event not posted", reason=body["reason"], error=error.message)
+                about = body["regarding"]
+                named = {about["kind"].lower(): f"{about['namespace']}/{about['name']}"}
+                log.warning("event not posted", reason=body["reason"], error=error.message, **named)
             finally:
                 self._queue.task_done()

@@ -78,7 +78,7 @@ class Expiry:
             except (KeyError, ValueError, TypeError) as error:
                 self.errors += 1
                 self._metrics.errors.labels(str(KeyKind.ENDED)).inc()
-                log.warning("a finished delegation can't be read", ref=str(ref_of(obj)), error=repr(error))
+                log.warning("a finished delegation can't be read", delegation=str(ref_of(obj)), error=repr(error))
                 continue
             if due and due <= limit:
                 self._note(ref_of(obj), due)

@@ -8,6 +8,7 @@ import structlog
 from belay_api.names import Ref
 from belay_api.transitions import LIVE
 from belay_kube.clock import Clock
+from belay_kube.logs import nothing
 from belay_operator.apply import Applier
 from belay_operator.decisions import lineage
 from belay_operator.decisions.lineage import Ancestor, Line
@@ -96,7 +97,7 @@ class Families:
 
     def _ask(self, ref: Ref) -> "asyncio.Task[Ancestor | None]":
         """One read for all who ask at the same time: there may be a thousand children."""
-        task = self._asked[ref] = asyncio.create_task(self._read(ref))
+        task = self._asked[ref] = asyncio.create_task(self._read(ref), context=nothing())
         task.add_done_callback(lambda _: self._asked.pop(ref, None))
         return task
 

@@ -15,7 +15,7 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 from belay_api.times import to_wire
 from belay_kube.client import LEASES, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, Temporary
+from belay_kube.errors import KubeError, NotFound, Temporary
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +44,11 @@ class _Lock(BaseLock):  # type: ignore[misc]
             async with asyncio.timeout(self._patience):
                 self._seen = await self._kube.get(LEASES, namespace, name)
         except TimeoutError:
+            log.warning("lease was not read", error=f"no answer within {self._patience:.0f} s")
             return False, ApiException(status=0, reason=f"no answer within {self._patience:.0f} s")
         except KubeError as error:
+            if not isinstance(error, NotFound):
+                log.warning("lease was not read", error=error.message)
             await self._wait_as_asked(error)
             refusal = ApiException(status=error.status, reason=error.message)
             refusal.body = json.dumps({"code": error.status})

@@ -98,7 +98,7 @@ class Sweep:
             change = await self._engine.delegations.judge(work.ref, sweeping=True)
         except (KubeError, KeyError, ValueError, TypeError) as error:
             result.errors += 1
-            log.warning("sweep could not treat a delegation", ref=str(ref_of(obj)), error=str(error))
+            log.warning("sweep could not treat a delegation", delegation=str(ref_of(obj)), error=str(error))
             return
         result.deadline_failures += change is not None and change.reason is Reason.DEADLINE_EXCEEDED
         result.stuck_marked += change is not None and change.target is Phase.STUCK

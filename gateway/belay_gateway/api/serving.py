@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from belay_gateway.api import reading
+from belay_gateway.api import naming, reading
 from belay_gateway.api.operation import Answer, Call, Operation, Parts
 from belay_gateway.api.problems import BadRequest, refusing
 from belay_gateway.api.rates import Rates
@@ -16,6 +16,7 @@ from belay_gateway.auth import Authenticator, TokenRefused, User, bearer_of, che
 from belay_gateway.lobby import Crowded, Lobby
 from belay_gateway.metrics import Metrics
 from belay_gateway.settings import Settings
+from belay_kube.logs import about, also
 
 log = structlog.get_logger(__name__)
 
@@ -58,11 +59,8 @@ def create_api(operations: Iterable[Operation], parts: Parts, door: Door, metric
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
         door.lobby.enter(request)
         try:
-            return await handler(request)
-        except Exception as error:  # noqa: BLE001 - what nobody thought of is logged there, and told as 500
-            refused = refusing(error)
-            metrics.refusals.request(HTTPStatus(refused.problem.status))
-            return refused.response()
+            with about():
+                return await _answered(request, handler, metrics)
         finally:
             door.lobby.leave(request)
 
@@ -72,12 +70,25 @@ def create_api(operations: Iterable[Operation], parts: Parts, door: Door, metric
     return app
 
 
+async def _answered(request: web.Request, handler: Handler, metrics: Metrics) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 - what nobody thought of is logged there, and told as 500
+        refused = refusing(error)
+        metrics.refusals.request(HTTPStatus(refused.problem.status))
+        return refused.response()
+
+
 def _handler(operation: Operation, parts: Parts, door: Door) -> Handler:
+    names = naming.names_of(operation.path)
+
     async def handle(request: web.Request) -> web.StreamResponse:
         user = await door.user(request)
+        where = reading.path(request, operation.where)
+        also(user=user.name, **naming.named(names, where))
         call = Call(
             user=user,
-            where=reading.path(request, operation.where),
+            where=where,
             query=reading.query(request, operation.query) if operation.query else None,
             headers=reading.headers(request, operation.headers) if operation.headers else None,
             body=await reading.body(request, operation.body, door.settings.body_seconds) if operation.body else None,

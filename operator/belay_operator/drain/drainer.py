@@ -19,6 +19,7 @@ from belay_api.names import Ref
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
 from belay_kube.events import About
+from belay_kube.logs import about
 from belay_operator.decisions import claiming, rounds
 from belay_operator.decisions.calls import strays
 from belay_operator.decisions.claiming import Claimable
@@ -206,7 +207,9 @@ class Drainer:
         half = HalfStep(self._parts, lost, pickable, may_ask=may_ask)
         if interrupt:
             half.interrupt.ask()
-        task = asyncio.get_running_loop().create_task(self._drain(session, half), name=f"half-step of {session.ref}")
+        with about(agent=session.agent, session=session.ref):
+            drained = self._drain(session, half)
+            task = asyncio.get_running_loop().create_task(drained, name=f"half-step of {session.ref}")
         self._running[session.ref] = half, task, session.uid
 
     async def _drain(self, session: SessionRecord, half: HalfStep) -> None:
