@@ -24,11 +24,8 @@ from belay_operator.observe.views import Gatherer
 from belay_operator.places import Places
 from belay_operator.queues import after
 from belay_operator.seen import Seen
+from belay_operator.telling import Telling
 
-STATUS_SECONDS = 1.0
-"""At most one status write an agent in this time (DESIGN.md section 9)."""
-COUNTS_SECONDS = 5.0
-"""The same while nothing changes but how much work there is."""
 _DEAD_GATEWAY_SECONDS = 600.0
 _COUNT_SECONDS = 1.0
 """At most one count of all rows in this time."""
@@ -48,9 +45,8 @@ class Agents:
         self._delegations = delegations
         self._clock = clock
         self._retry = retry
-        self._told_at: dict[Ref, float] = {}
-        self._differs_since: dict[Ref, float] = {}
         self._counted_at = float("-inf")
+        self._telling = Telling(clock)
         self._places = Places(clock)
         self._lagging = Lagging(clock)
         self._crowds = Crowds(clock)
@@ -224,23 +220,16 @@ class Agents:
         index = self._seen.index
         record = index.agents.get(agent)
         if record is None:
-            self._told_at.pop(agent, None)
-            self._differs_since.pop(agent, None)
+            self._telling.gone(agent)
             return
         counts = index.count(agent, ACTIVE), index.count(agent, WAITING)
         view = self._gatherer.view(agent)
         spent = self._spent(agent) if view.is_model else agentstatus.Conversations()
         status = agentstatus.desired(record.status, view, record.generation, *counts, self._clock.now(), spent)
         if status is None:
-            self._differs_since.pop(agent, None)
+            self._telling.same(agent)
             return
-        now = self._clock.monotonic()
-        since = self._differs_since.setdefault(agent, now)
-        # Presence is told at once. Counts that go up and down again within the second are not worth a write, and each
-        # write is seen by all who watch Agents: while work comes and goes, a few seconds old is new enough.
-        counts_only = agentstatus.only_counts(record.status, status, view)
-        again = self._told_at.get(agent, float("-inf")) + (COUNTS_SECONDS if counts_only else STATUS_SECONDS)
-        wait = max(again, since + STATUS_SECONDS if counts_only else again) - now
+        wait = self._telling.wait(agent, counts_only=agentstatus.only_counts(record.status, status, view))
         if wait > 0:
             self._again(agent, wait)
         else:
@@ -252,8 +241,7 @@ class Agents:
         return agentstatus.Conversations(len(sessions), spent.usage)
 
     async def _write_status(self, record: AgentRecord, status: dict[str, Any]) -> None:
-        self._told_at[record.ref] = self._clock.monotonic()
-        self._differs_since.pop(record.ref, None)
+        self._telling.told(record.ref)
         outcome = await self._applier.agent(record, status)
         if outcome.obj:
             self._seen.index.put_agent(AgentRecord.read(outcome.obj))
