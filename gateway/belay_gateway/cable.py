@@ -1,18 +1,17 @@
 """One connection: Action Cable's wire protocol (`actioncable-v1-json`), whoever speaks it (DESIGN.md section 6).
 
-The reader never waits for the API server, so that a peer's signs of life are heard at once: commands go to a lane, and
-messages to confirmed subscriptions are handed on directly. Whatever a peer sends ends at most its own socket.
+What the peer says is heard in hearing.py; here are the subscriptions, what they say, and the end. Whatever a peer sends
+ends at most its own socket.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import web
 
 from belay_api.frames import (
     CableFrame,
-    Command,
     ConfirmSubscription,
     DisconnectReason,
     Frame,
@@ -24,22 +23,19 @@ from belay_api.messages import Error, ErrorCode
 from belay_api.reasons import SubscriptionReason
 from belay_gateway.auth import Bearer, User
 from belay_gateway.backlog import Backlog, Shared
-from belay_gateway.bucket import Bucket
 from belay_gateway.closing import close_code, disconnect_frame, lost_by
-from belay_gateway.lanes import Lane, Outbox
+from belay_gateway.hearing import Hearing
+from belay_gateway.lanes import Outbox
 from belay_gateway.metrics import Metrics
 from belay_gateway.refusals import Why
 from belay_gateway.settings import Settings
 from belay_gateway.subscription import Rejected, Subscription
 from belay_gateway.tasks import Tasks
-from belay_gateway.wire import Malformed, parse_command, parse_identifier, ref_in, text_of
+from belay_gateway.wire import Malformed, parse_identifier, text_of
 from belay_kube.clock import Clock
 from belay_kube.errors import KubeError
-from belay_kube.logs import about
 
 _LEAVE_SECONDS = 5.0
-_QUEUED_COMMANDS = 64
-_BURST = 5
 
 Subscribe = Callable[["Connection", str, Identifier], Awaitable[Subscription]]
 
@@ -61,13 +57,10 @@ class Connection:
     """One open socket of one user."""
 
     __slots__ = (
-        "_asked",
-        "_bucket",
         "_cable",
         "_closing",
-        "_commands",
         "_ended",
-        "_heard",
+        "_hearing",
         "_outbox",
         "_port",
         "_subscriptions",
@@ -96,12 +89,9 @@ class Connection:
         self.bearer = bearer
         settings, now = cable.settings, cable.clock.monotonic()
         self._outbox = Outbox(ws, transport, cable.backlog, self._overflowed)
-        self._commands: Lane[Command] = Lane(self._carry_out, _QUEUED_COMMANDS)
-        self._bucket = Bucket(cable.clock, settings.max_frames_per_second, settings.max_frames_per_second * _BURST)
+        self._hearing = Hearing(self, ws, cable.clock, cable.metrics, settings.max_frames_per_second)
         self._subscriptions: dict[str, Subscription] = {}
-        self._asked: dict[str, Command] = {}
-        """The subscribes that are not answered yet, by identifier."""
-        self._heard = self.json_pinged = self.ws_pinged = self.reviewed_at = now
+        self.json_pinged = self.ws_pinged = self.reviewed_at = now
         self.review_at = now + review_in
         self.reviewing = False
         self._port: int | None = transport.get_extra_info("peername")[1] if transport else None
@@ -115,87 +105,17 @@ class Connection:
         self._put(Welcome())
         lost = SubscriptionReason.CONNECTION_LOST
         try:
-            lost = await self._read()
+            lost = await self._hearing.until_gone()
         finally:
             await self._leave(lost)
 
-    async def _read(self) -> SubscriptionReason:
-        while True:
-            message = await self._ws.receive()
-            self._heard = self._cable.clock.monotonic()
-            match message.type:
-                case WSMsgType.CLOSE:
-                    return SubscriptionReason.CLOSED
-                case WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    return SubscriptionReason.CONNECTION_LOST
-            if self._closing is None:
-                await self._hear(message)
-
-    async def _hear(self, message: WSMessage) -> None:
-        if not self._bucket.take():
-            self._refuse(Why.FLOOD, DisconnectReason.FLOOD, reconnect=True)
-            return
-        match message.type:
-            case WSMsgType.TEXT:
-                self._text(message.data)
-            case WSMsgType.BINARY:
-                self._refuse(Why.BINARY, DisconnectReason.PROTOCOL, "frames are text: JSON, not binary")
-            case WSMsgType.PING:
-                await self._outbox.write_at_once(lambda: self._ws.pong(message.data))
-
-    def _text(self, text: str) -> None:
-        try:
-            command = parse_command(text)
-        except Malformed as error:
-            self._count("malformed")
-            if error.identifier is None:
-                self._refuse(Why.MALFORMED, DisconnectReason.PROTOCOL, error.message)
-            else:
-                self.refuse(error.identifier, Why.MALFORMED, Error(code=error.code, message=error.message))
-            return
-        self._count(command.command)
-        subscription = self._subscriptions.get(command.identifier)
-        if command.command == "message" and subscription and self._commands.idle:
-            subscription.receive(command.data)
-        elif not self._is_asked_again(command) and not self._commands.put(command):
-            self._refuse(Why.FLOOD, DisconnectReason.FLOOD, reconnect=True)
-
-    def _is_asked_again(self, command: Command) -> bool:
-        """Clients ask again while a subscribe is slow; one answer is for all: a second one is a stray to some."""
-        if command.command == "unsubscribe":
-            self._asked.pop(command.identifier, None)
-        elif command.command == "subscribe":
-            return self._asked.setdefault(command.identifier, command) is not command
-        return False
-
-    def _refuse(self, why: Why, reason: DisconnectReason, message: str = "", *, reconnect: bool = False) -> None:
+    def turn_away(self, why: Why, reason: DisconnectReason, message: str = "", *, reconnect: bool = False) -> None:
+        """Close because of what the peer did."""
         self._cable.metrics.refusals.count(why)
         self.disconnect(reason, reconnect=reconnect, message=message)
 
-    async def _carry_out(self, command: Command) -> None:
-        if not self._closing:
-            with about(user=self.user.name):
-                await self._obey(command)
-
-    async def _obey(self, command: Command) -> None:
-        if command.command == "subscribe":
-            try:
-                await self._subscribe(command.identifier)
-            finally:
-                if self._asked.get(command.identifier) is command:
-                    del self._asked[command.identifier]
-            return
-        subscription = self._subscriptions.get(command.identifier)
-        if subscription is None:
-            sentence, ref = "not subscribed: subscribe first", ref_in(command.data)
-            error = Error(code=ErrorCode.NOT_FOUND, message=sentence, ref=ref)
-            self.refuse(command.identifier, Why.NOT_SUBSCRIBED, error)
-        elif command.command == "message":
-            subscription.receive(command.data)
-        else:
-            self._drop(command.identifier, SubscriptionReason.UNSUBSCRIBED)
-
-    async def _subscribe(self, text: str) -> None:
+    async def subscribe(self, text: str) -> None:
+        """Make the subscription that an identifier asks for, and confirm or reject it."""
         if text in self._subscriptions:
             self._put(ConfirmSubscription(identifier=text))  # the peer didn't hear it the first time
             return
@@ -225,6 +145,14 @@ class Connection:
         except KubeError as error:
             sentence = f"the API server can't be asked now, try again: {error.message}"
             raise Rejected(ErrorCode.UNAVAILABLE, sentence[:500]) from None
+
+    def subscription(self, identifier: str) -> Subscription | None:
+        """A confirmed one."""
+        return self._subscriptions.get(identifier)
+
+    def unsubscribe(self, identifier: str) -> None:
+        """End a subscription as its peer asks."""
+        self._drop(identifier, SubscriptionReason.UNSUBSCRIBED)
 
     # --- the gateway's side ------------------------------------------------------------------------------------
 
@@ -278,13 +206,18 @@ class Connection:
         return self._port
 
     @property
+    def is_closing(self) -> bool:
+        """Whether somebody is closing it."""
+        return self._closing is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether nobody is closing it."""
         return self._closing is None and not self._ended
 
     def heard_at(self) -> float:
         """Monotonic time of the last byte heard."""
-        return self._heard
+        return self._hearing.heard_at
 
     def stale_after(self) -> float:
         """Seconds of silence after which this peer is lost: what its agents ask for."""
@@ -308,6 +241,10 @@ class Connection:
         """The WebSocket's ping, which any peer answers by itself."""
         await self._outbox.write_at_once(self._ws.ping)
 
+    async def pong(self, data: bytes) -> None:
+        """The answer to a ping of the peer."""
+        await self._outbox.write_at_once(lambda: self._ws.pong(data))
+
     def _put(self, frame: CableFrame) -> None:
         self._cable.metrics.frames_out.labels(frame.type).inc()
         self._outbox.put(text_of(frame.wire()))
@@ -315,12 +252,9 @@ class Connection:
     def _reject(self, identifier: str, reason: str, message: str) -> None:
         self._put(RejectSubscription(identifier=identifier, reason=reason, message=message))
 
-    def _count(self, kind: str) -> None:
-        self._cable.metrics.frames_in.labels(kind).inc()
-
     def _overflowed(self) -> None:
         if self.is_open:
-            self._refuse(Why.SLOW_CONSUMER, DisconnectReason.SLOW, reconnect=True)
+            self.turn_away(Why.SLOW_CONSUMER, DisconnectReason.SLOW, reconnect=True)
 
     def _drop(self, identifier: str, why: SubscriptionReason) -> None:
         subscription = self._subscriptions.pop(identifier, None)
@@ -349,7 +283,7 @@ class Connection:
             self._cut_off()
 
     async def _leave(self, lost: SubscriptionReason) -> None:
-        await self._commands.finish(0 if self._closing else _LEAVE_SECONDS)
+        await self._hearing.finish(0 if self._closing else _LEAVE_SECONDS)
         self._ended = True
         self._end_all(lost)
         if self._closing:
