@@ -8,6 +8,7 @@ from typing import Any
 
 from belay_api.meta import API_VERSION
 from belay_api.resource import Resource
+from belay_api.transitions import Phase
 from belay_gateway.api import models
 from belay_gateway.api.operation import Answer, Call, Parts
 from belay_gateway.api.problems import BadRequest
@@ -53,7 +54,7 @@ async def patched(parts: Parts, call: Call[models.Named, None, Any], resource: R
 def selected(agent: str | None, phase: StrEnum | None = None) -> dict[str, str]:
     """The selector of what is an agent's, and in a phase; a Pending one may have no status yet. Pure."""
     fields = [f"spec.agentRef.name={agent}"] if agent else []
-    if phase == "Pending":
+    if phase == Phase.PENDING:
         # Without a status they match only what isn't asked for.
         fields += [f"status.phase!={other}" for other in type(phase) if other != phase]
     elif phase:
