@@ -104,18 +104,12 @@ class Delegations:
             outcome = await self._applier.delegation(work, change)
         if outcome.written:
             self._count(work, change)
-        self._take_in(work, outcome)
+        self._seen.answered_work(work.ref, outcome.obj)
         return outcome
 
     async def place(self, work: Work, place: int | None) -> None:
         """Tell a delegation its place in the queue. Raises KubeError."""
-        self._take_in(work, await self._applier.place(work, place))
-
-    def _take_in(self, work: Work, outcome: Outcome) -> None:
-        if outcome.obj is None:
-            self._seen.gone_work(work.ref)
-        else:
-            self._seen.saw_work(Work.read(outcome.obj))
+        self._seen.answered_work(work.ref, (await self._applier.place(work, place)).obj)
 
     def _count(self, work: Work, change: Change) -> None:
         if change.reason is Reason.DEADLINE_EXCEEDED:

@@ -20,7 +20,7 @@ from belay_operator.observe.mailboxes import Mailboxes
 from belay_operator.observe.permissions import PermissionIndex, PermissionRecord
 from belay_operator.observe.presence import Presence
 from belay_operator.observe.presence_records import GatewayLease, Row
-from belay_operator.observe.records import AgentRecord, Work
+from belay_operator.observe.records import AgentRecord, Json, Work
 from belay_operator.queues import TimeQueue, WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -150,6 +150,13 @@ class Seen:
             # Without a version it was asked for by name and isn't there: nothing is left that has a time to live.
             self._ended(old, is_there=version is not None)
 
+    def answered_work(self, ref: Ref, obj: Json | None) -> None:
+        """A delegation as the API server answered just now; None: it isn't there."""
+        if obj is None:
+            self.gone_work(ref)
+        else:
+            self.saw_work(Work.read(obj))
+
     def _ended(self, work: Work, *, is_there: bool = True, before: Work | None = None) -> None:
         if is_there:
             self.on_ended(work)
@@ -276,22 +283,3 @@ class Seen:
         if lease.released:
             for agent in self.index.agents_served_by(lease.identity):
                 self.look_at(agent)
-
-    def resync_agents(self, agents: list[AgentRecord], version: str) -> None:
-        """Every Agent as of `version`, by a list: what the watch missed is made good."""
-        for ref in self.index.agents.keys() - {agent.ref for agent in agents}:
-            self.gone_agent(ref, version)
-        for agent in agents:
-            self.saw_agent(agent)
-
-    def resync_rows(self, rows: list[Row], version: str) -> None:
-        """Every row as of `version`."""
-        for ref in self.index.row_refs() - {row.ref for row in rows}:
-            self.gone_row(ref, version)
-        for row in rows:
-            self.saw_row(row)
-
-    def resync_work(self, listed: set[Ref], version: str) -> None:
-        """Every unfinished delegation as of `version`: what is not among them has ended."""
-        for ref in self.index.work.keys() - listed:
-            self.gone_work(ref, version)

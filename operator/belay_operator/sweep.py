@@ -12,6 +12,7 @@ from belay_api.reasons import Reason
 from belay_api.transitions import IN_FLIGHT, TERMINAL, WAITING, Phase
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS, Collection, Json, Kube, pages
 from belay_kube.errors import KubeError
+from belay_operator import relisted
 from belay_operator.engine import Engine
 from belay_operator.observe.index import older
 from belay_operator.observe.presence_records import Row
@@ -71,9 +72,9 @@ class Sweep:
     async def _resync(self, result: Result) -> None:
         """Agents and rows as they are, whatever the watches said (a silent one shows here)."""
         agents, version = await self._all(AGENTS)
-        self._engine.seen.resync_agents(_read_each(AgentRecord.read, agents, result), version)
+        relisted.resync_agents(self._engine.seen, _read_each(AgentRecord.read, agents, result), version)
         rows, version = await self._all(SUBSCRIPTIONS)
-        self._engine.seen.resync_rows(_read_each(Row.read, rows, result), version)
+        relisted.resync_rows(self._engine.seen, _read_each(Row.read, rows, result), version)
 
     async def _remove_leases(self, _: Result) -> None:
         await self._engine.agents.remove_dead_gateways(self._namespace)
@@ -85,7 +86,7 @@ class Sweep:
             listed |= {ref_of(obj) for obj in page["items"]}
             version = page["metadata"]["resourceVersion"]
             await asyncio.gather(*(self._one(obj, result) for obj in page["items"]))
-        self._engine.seen.resync_work(listed, version)
+        relisted.resync_work(self._engine.seen, listed, version)
 
     async def _one(self, obj: Json, result: Result) -> None:
         try:

@@ -7,6 +7,7 @@ from belay_api.names import Ref
 from belay_api.timing import Times
 from belay_kube.client import AGENTS, DELEGATIONS, SUBSCRIPTIONS
 from belay_kube.clock import Clock
+from belay_operator import relisted
 from belay_operator.apply import Applier
 from belay_operator.engine import Engine
 from belay_operator.events import Recorder
@@ -62,11 +63,11 @@ class OperatorActor:
             case Sight.AGENTS:
                 listed = await self.connection.list(AGENTS, self._namespace)
                 agents = [AgentRecord.read(obj) for obj in listed["items"]]
-                self._seen.resync_agents(agents, listed["metadata"]["resourceVersion"])
+                relisted.resync_agents(self._seen, agents, listed["metadata"]["resourceVersion"])
             case Sight.ROWS:
                 listed = await self.connection.list(SUBSCRIPTIONS, self._namespace)
                 rows = [Row.read(obj) for obj in listed["items"]]
-                self._seen.resync_rows(rows, listed["metadata"]["resourceVersion"])
+                relisted.resync_rows(self._seen, rows, listed["metadata"]["resourceVersion"])
             case Sight.WORK:
                 await self._see_work()
 
@@ -77,7 +78,7 @@ class OperatorActor:
             known = self._seen.index.work.get(work.ref)
             if known is None or known.version != work.version:
                 self._seen.saw_work(work)
-        self._seen.resync_work({work.ref for work in works}, listed["metadata"]["resourceVersion"])
+        relisted.resync_work(self._seen, {work.ref for work in works}, listed["metadata"]["resourceVersion"])
 
     async def work(self) -> None:
         """Work on everything that is due, as far as it is seen. Raises Crash."""

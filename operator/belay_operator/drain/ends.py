@@ -33,14 +33,8 @@ class Ends:
             if not allowed(work.phase, change.target, Writer.OPERATOR):
                 return found
             outcome = await self._applier.delegation(work, fate.without_holder(work, change))
-            self._take_in(ref, outcome.obj)
+            self._seen.answered_work(ref, outcome.obj)
             if outcome.written:
                 return outcome.obj
             found = outcome.obj
         raise Conflict(f"delegation {ref} changes too often just now to be {change.target}", 409)
-
-    def _take_in(self, ref: Ref, obj: Json | None) -> None:
-        if obj is None:
-            self._seen.gone_work(ref)
-        else:
-            self._seen.saw_work(Work.read(obj))

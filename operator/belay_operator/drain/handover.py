@@ -67,7 +67,7 @@ class Handover:
         """Put the prompt of an offered delegation into its session's mailbox, then say so. Raises KubeError."""
         obj = await self._applier.live_delegation(work.ref)
         if obj is None or obj["metadata"]["resourceVersion"] != work.version:
-            self._take_in(work.ref, obj)
+            self._seen.answered_work(work.ref, obj)
             return
         name = dispatch.session_name(work)
         if not dispatch.is_nameable(name):
@@ -241,12 +241,6 @@ class Handover:
         ref = Ref(meta["namespace"], meta["name"])
         outcome = await self._applier.conditions(ref, meta["resourceVersion"], conditions)
         return outcome.written or outcome.obj is None
-
-    def _take_in(self, ref: Ref, obj: Json | None) -> None:
-        if obj is None:
-            self._seen.gone_work(ref)
-        else:
-            self._seen.saw_work(Work.read(obj))
 
 
 def _prompt(session: SessionRecord, work: Work) -> Ref:
