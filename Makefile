@@ -108,7 +108,7 @@ behaviour: $(READY) ## List the behaviours of BEHAVIOUR.md that no test names
 bench: bench-delegations bench-gateway bench-sessions ## Measure everything, in ratios to the raw API server in the same run
 
 .PHONY: bench-delegations
-bench-delegations: binaries ## Measure delegations (ARGS=1000 for fewer than 10,000 in flight)
+bench-delegations: binaries ## Measure delegations (ARGS=1000: fewer than 10,000 in flight; ARGS="1000 through": only from end to end)
 	@PYTHONPATH=tests $(BIN)/python -m bench.delegations $(ARGS)
 
 .PHONY: bench-gateway

@@ -7,7 +7,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,29 +90,38 @@ class Bench:
 
     # --- what the raw API server does ---
 
-    async def measure_raw(self, objects: list[Json]) -> None:
-        """Status PATCHes of our own objects, 32 at once and one at a time, with the operator stopped meanwhile."""
+    @contextmanager
+    def _operator_stopped(self) -> Iterator[None]:
         os.kill(self.stack.pid("belay-operator"), signal.SIGSTOP)
         try:
+            yield
+        finally:
+            os.kill(self.stack.pid("belay-operator"), signal.SIGCONT)
+
+    async def measure_raw(self, objects: list[Json]) -> None:
+        """Status PATCHes of our own objects, one at a time and 32 at once, with the operator stopped meanwhile."""
+        with self._operator_stopped():
             latencies = []
             for obj in objects[:100]:
                 began = CLOCK.monotonic()
                 obj.update(await self.operator.patch_status(DELEGATIONS, obj, {"message": "raw, one at a time"}))
                 latencies.append(CLOCK.monotonic() - began)
             self.raw_ms = quantile(latencies, 0.5) * 1000
-            self.raw_rate = await in_parallel([self._raw(obj) for obj in objects[100:1100]])
-        finally:
-            os.kill(self.stack.pid("belay-operator"), signal.SIGCONT)
+        self.raw_rate = await self._raw_rate(objects[100:1100])
         print(f"raw status PATCH: {self.raw_rate:.0f}/s at 32 at once, {self.raw_ms:.1f} ms alone", flush=True)
 
-    def _raw(self, obj: Json) -> Callable[[], Awaitable[object]]:
-        return lambda: self.operator.patch_status(DELEGATIONS, obj, {"message": "raw, 32 at once"})
+    async def _raw_rate(self, objects: list[Json]) -> float:
+        """The same, 32 at once."""
+        with self._operator_stopped():
+            return await in_parallel([self._raw(obj, f"raw, at {CLOCK.monotonic()}") for obj in objects])
+
+    def _raw(self, obj: Json, message: str) -> Callable[[], Awaitable[object]]:
+        return lambda: self.operator.patch_status(DELEGATIONS, obj, {"message": message})
 
     # --- deadlines ---
 
     async def spread(self, count: int, seconds: int) -> None:
         """`count` in flight, due times spread over `seconds`: how late is the write that fails each?"""
-        await self.admin.create(AGENTS, "default", agent("away"))
         first = CLOCK.now() + timedelta(seconds=45 + count / 120)
         dues = [first + timedelta(seconds=seconds * n / count) for n in range(count)]
         await in_parallel([self._create(f"due-{n}", "away", due) for n, due in enumerate(dues)])
@@ -208,7 +218,26 @@ class Bench:
             self.add(f"create → frame, {name}", f"{took:.1f} ms", f"{self.raw_ms:.1f} ms", ratio, budget, ratio <= most)
 
     async def throughput(self, agents: int, count: int) -> None:
-        """Create, dispatch, accept, complete with many attached agents."""
+        """Create, dispatch, accept, complete with many attached agents, between two measures of what is raw."""
+        before = await self._raw_beside()
+        rate = await self._through(agents, count)
+        could = (before + await self._raw_beside()) / 2 / 4
+        what = f"end to end with {agents} agents"
+        self.add(what, f"{rate:.0f}/s", f"{could:.0f}/s", rate / could, "≥ 0.8", rate / could >= 0.8)
+
+    async def _raw_beside(self, count: int = 500) -> float:
+        """The raw rate at this moment: a shared machine is not the same a minute later."""
+        prefix = f"beside-{CLOCK.monotonic():.0f}"
+        due = CLOCK.now() + timedelta(hours=1)
+        await in_parallel([self._create(f"{prefix}-{n}", "away", due) for n in range(count)])
+        await until(self._all_queued)
+        queued = await everything(self.admin, fieldSelector="status.phase=Queued")
+        rate = await self._raw_rate([obj for obj in queued if obj["metadata"]["name"].startswith(prefix)])
+        print(f"raw status PATCH: {rate:.0f}/s at 32 at once", flush=True)
+        return rate
+
+    async def _through(self, agents: int, count: int) -> float:
+        """Delegations a second."""
         names = [f"hand-{n}" for n in range(agents)]
         await in_parallel([self._create_agent(name) for name in names])
         left = count
@@ -238,15 +267,7 @@ class Bench:
         for task in serving:
             task.cancel()
         await asyncio.wait(serving)
-        could = self.raw_rate / 4
-        self.add(
-            f"end to end with {agents} agents",
-            f"{rate:.0f}/s",
-            f"{could:.0f}/s",
-            rate / could,
-            "≥ 0.8",
-            rate / could >= 0.8,
-        )
+        return rate
 
     def _create_agent(self, name: str) -> Callable[[], Awaitable[object]]:
         return lambda: self.admin.create(AGENTS, "default", agent(name, 100))
@@ -262,15 +283,17 @@ def _at(obj: Json, part: str, field: str) -> datetime:
     return at
 
 
-async def run(stack: Stack, count: int) -> list[Figure]:
-    """Every measurement, on one stack."""
+async def run(stack: Stack, count: int, *, only_through: bool) -> list[Figure]:
+    """Every measurement, or only the whole way, on one stack."""
     admin = await connect(stack.ready.kubeconfig)
     operator = await connect(stack.account("belay-operator"))
     bench = Bench(stack, admin, operator)
     try:
-        await bench.spread(count, 60)
-        await bench.burst(min(1000, count))
-        await bench.latency(100)
+        await admin.create(AGENTS, "default", agent("away"))
+        if not only_through:
+            await bench.spread(count, 60)
+            await bench.burst(min(1000, count))
+            await bench.latency(100)
         await bench.throughput(100, 2000)
     finally:
         await admin.close()
@@ -279,10 +302,10 @@ async def run(stack: Stack, count: int) -> list[Figure]:
 
 
 def main() -> int:
-    """Measure and print; the first argument is how many are in flight (10,000)."""
+    """Measure and print; first how many are in flight (10,000), then `through` for nothing but the whole way."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with Stack() as stack:
-        figures = asyncio.run(run(stack, count))
+        figures = asyncio.run(run(stack, count, only_through=sys.argv[2:] == ["through"]))
     return show(f"Delegations, {count} in flight", figures)
 
 
