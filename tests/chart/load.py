@@ -89,9 +89,16 @@ class Load:
                 return
             name = f"{agent}-{number}"
             await self.order(name, agent)
-            await self._told[name].wait()
-            await self.site.until_phase(name, "Completed")
+            await self._until_told(name)
+            await self.until_ended(name)
             self.done.append(name)
+
+    async def _until_told(self, name: str) -> None:
+        """Wait until an agent has said how it ended; asking the API server all the while would be a load of its own."""
+        try:
+            await eventually(self._told[name].is_set, SECONDS)
+        except AssertionError:
+            raise AssertionError(f"nobody did {name}: {await self.site.status(name)}") from None
 
     async def serve(self, agent: str, session: str) -> None:
         """One session that does what it can get, all at the same time."""
