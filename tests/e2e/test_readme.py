@@ -2,14 +2,24 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from belay_dev import binaries
+from belay_dev.stack import Stack
 from belay_dev.tools import Tool
 from e2e.conftest import Belay
+from rights.record import Record
 from transcripts import Step, block, perform
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Belay]:
+    """A Belay in which nothing was done yet: what the README lists is all there is."""
+    with Stack() as stack, record.kept(stack.control_plane):
+        yield Belay(stack, tmp_path_factory.mktemp("agents"))
 
 
 def _perform(belay: Belay, script: list[Step]) -> None:
@@ -20,6 +30,6 @@ def _perform(belay: Belay, script: list[Step]) -> None:
 
 
 @pytest.mark.parametrize("holding", ["belay agent run writer", "belay chat echo"], ids=["first delegation", "a model"])
-def test_the_readme_is_true(belay: Belay, holding: str) -> None:
+def test_the_readme_is_true(fresh: Belay, holding: str) -> None:
     """Each command does what is shown."""
-    _perform(belay, block("README.md", holding))
+    _perform(fresh, block("README.md", holding))
