@@ -112,6 +112,10 @@ REFUSED = {
     "name that is none": ("operator.serviceAccount.name=Belay!", "pattern"),
     "empty name": ("operator.serviceAccount.name=", "operator"),
     "one account for both": ("operator.serviceAccount.name=belay-gateway", "must differ"),
+    "ingress without a name": ("gateway.ingress.enabled=true", "gateway.ingress.hosts: at least one name"),
+    "label that selects, on all": (r"commonLabels.app\.kubernetes\.io/name=x", "app.kubernetes.io/name"),
+    "label that selects, on a pod": (r"operator.podLabels.app\.kubernetes\.io/name=x", "app.kubernetes.io/name"),
+    "the same on the other": (r"gateway.podLabels.app\.kubernetes\.io/component=x", "app.kubernetes.io/component"),
 }
 
 
