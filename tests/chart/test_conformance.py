@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from belay_dev import binaries
 from belay_dev.controlplane import ControlPlane
 from belay_dev.tools import Tool
@@ -55,10 +57,11 @@ def conforms(where: str, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
 
-def test_every_object_conforms_to_the_api_servers_schemas(helm: Helm, tmp_path: Path) -> None:
-    """With all switched on nothing is misspelt or out of place, and kubeconform does see what is."""
+@pytest.mark.parametrize("flags", [[], ["--values", str(VALUES)]], ids=["by default", "all switched on"])
+def test_every_object_conforms_to_the_api_servers_schemas(helm: Helm, tmp_path: Path, flags: list[str]) -> None:
+    """Nothing is misspelt or out of place, nor in the cluster-wide roles, and kubeconform does see what is."""
     where = schemas(helm.plane, tmp_path)
-    text = helm("template", "belay", str(ROOT), "--values", str(VALUES))
+    text = helm("template", "belay", str(ROOT), *flags)
     done = conforms(where, text)
     assert done.returncode == 0, done.stdout
     wrong = text.replace("terminationGracePeriodSeconds:", "terminationGracePeriod:", 1)
