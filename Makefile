@@ -10,6 +10,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODE := tests/node
 NODE_READY := $(NODE)/node_modules/.ready
+CHART_TESTS := tests/chart tests/rights tests/crds/test_chart.py tests/crds/test_faces_on_server.py \
+  tests/crds/test_rights_on_server.py tests/kube/test_reaching.py tests/e2e/test_bad_input.py \
+  $(addprefix tests/operator/test_,kstatus.py leader.py logged.py settings.py) \
+  $(addprefix tests/gateway/test_,logged.py shutdown.py) \
+  $(addprefix tests/faults/test_fault_,05_leader_frozen.py 06_apiserver_down.py 07_apiserver_refuses.py 10_gone.py 11_error_event.py)
 SOURCES := crds kube operator gateway client hack
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -27,9 +32,9 @@ test: binaries node-clients ## Run the tests, on a real API server
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: chart-test
-chart-test: binaries ## Run the tests of the chart, with a real Helm (part of `make test`)
+chart-test: binaries ## Run the tests of installing and operating, with a real Helm (part of `make test`)
 	@$(BIN)/python -m belay_dev.binaries helm-unittest kubeconform > /dev/null
-	@$(BIN)/python -m pytest tests/chart tests/crds/test_chart.py $(ARGS)
+	@$(BIN)/python -m pytest $(CHART_TESTS) $(ARGS)
 
 .PHONY: image
 image: $(READY) ## Run the Dockerfile's steps in a clean folder, without a container engine
