@@ -1,4 +1,7 @@
-"""Fault 6: the API server is down for longer than a session may be silent and its grace together."""
+"""Fault 6: the API server is down for longer than a session may be silent and its grace together.
+
+How long it is down is scaled down together with what it is measured by: the session's staleness and grace (behind.py).
+"""
 
 from collections import defaultdict
 

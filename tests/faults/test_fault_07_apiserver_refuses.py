@@ -1,4 +1,7 @@
-"""Fault 7: the API server answers 503, then 429 with Retry-After, to everything."""
+"""Fault 7: the API server answers 503, then 429 with Retry-After, to everything.
+
+How long each lasts is scaled down together with what it is measured by: the session's staleness and grace (behind.py).
+"""
 
 from collections import defaultdict
 from itertools import pairwise
