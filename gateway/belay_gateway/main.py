@@ -51,11 +51,11 @@ def main() -> None:
 
 async def gate(settings: Settings) -> None:
     """Run one gateway process until cancelled, then end in order. Raises StartupError, KubeError."""
+    log.info("settings", **shown(settings))
     kube = await connect(settings.kubeconfig)
     kube.namespaces = scope(settings.namespace, settings.watch_namespaces)
     try:
         await preflight(kube, settings.namespace, NEEDS, "belay-gateway")
-        log.info("settings", **shown(settings))
         await _serve(kube, settings)
     finally:
         await kube.close()

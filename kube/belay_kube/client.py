@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from belay_api.meta import GROUP, VERSION
 from belay_kube.clock import Clock, SystemClock
 from belay_kube.errors import Invalid, KubeError, Permanent, Throttled, Unreachable, from_status
-from belay_kube.reaching import unreachable
+from belay_kube.reaching import KUBECONFIG, POD, Source, unreachable
 from belay_kube.waits import Waits
 
 Json = dict[str, Any]
@@ -98,6 +98,10 @@ class Kube:
 
     namespaces: tuple[str, ...] = ()
     """Those that this process works in; empty: all."""
+    source: Source = KUBECONFIG
+    """Where the API server is known from."""
+    before_write: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each request that may write; what it raises is raised."""
 
     def __init__(self, api: ApiClient, watching: ApiClient | None = None, clock: Clock | None = None) -> None:
         self._api = api
@@ -194,6 +198,8 @@ class Kube:
         body: Any = None,
         content_type: str = "application/json",
     ) -> Json:
+        if self.before_write and method != "GET":
+            await self.before_write()
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         request = method, _target(url, query)
         self._waits.begin(request)
@@ -231,7 +237,7 @@ class Kube:
                 method, target, headers=headers, body=body, _request_timeout=timeout
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(unreachable(self.address, error, timeout.total)) from error
+            raise Unreachable(unreachable(self.address, error, timeout.total, self.source)) from error
         response: aiohttp.ClientResponse = answer.response
         return response
 
@@ -294,17 +300,21 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
     # Else a proxy, and a password that must not be sent, would be looked for anew for each request, in a thread.
     configuration.client_session_kwargs = {"trust_env": False}
     named = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
+    source = KUBECONFIG
     where, remedy = named or str(_HOME_CONFIG), "set KUBECONFIG, or pass --kubeconfig"
     try:
         if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
             where, remedy = "the pod", "mount its ServiceAccount (automountServiceAccountToken: true)"
             kube_config.load_incluster_config(configuration)
+            source = POD
         else:
             files = _existing(named)
             await kube_config.load_kube_config(os.pathsep.join(map(str, files)), context, configuration)
             if len(files) == 1:
                 _reread_token(configuration, files[0], context)
-        return _client(configuration)
+        kube = _client(configuration)
+        kube.source = source
+        return kube
     except ssl.SSLError as error:
         what = "no usable certificate: certificate-authority, client-certificate and client-key hold PEM"
         raise Permanent(f"{where} has {what} ({error})") from error

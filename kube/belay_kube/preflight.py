@@ -88,7 +88,7 @@ async def _refusal(kube: Kube, error: Unauthorized) -> str:
     what = "token" if await kube.token() else "client certificate, if there is one"
     return (
         f"the API server at {kube.address} doesn't accept the {what} ({error.said or error.message}): it has expired, "
-        "or is of another cluster or of an account that is gone; give the user in the kubeconfig a new one"
+        f"or is of another cluster or of an account that is gone; {kube.source.credential}"
     )
 
 

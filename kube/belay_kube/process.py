@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+import structlog
 from aiohttp import web
 from annotated_types import Ge, Le
 from pydantic import ValidationError
@@ -30,7 +31,7 @@ def run(name: str, settings_class: type[S], body: Callable[[S], Coroutine[Any, A
     """Read settings, configure logs, run `body` until it ends or a signal comes.
 
     Returns the exit code: 0, 1 when it can't run, 2 when it was told something wrong. Whatever is wrong is one line on
-    standard error, never a traceback.
+    standard error, never a traceback; of JSON where the logs are and the settings could be read.
     """
     try:
         settings = CliApp.run(settings_class, cli_args=sys.argv[1:])
@@ -38,12 +39,13 @@ def run(name: str, settings_class: type[S], body: Callable[[S], Coroutine[Any, A
         return _refuse(name, explain(error, settings_class), EXIT_USAGE)
     except SettingsError as error:
         return _refuse(name, str(error), EXIT_USAGE)
-    configure_logs(getattr(settings, "log_format", "console"))
+    form = getattr(settings, "log_format", "console")
+    configure_logs(form)
     code = 0
     try:
         asyncio.run(_until_signal(body(settings)))
     except* (StartupError, KubeError) as group:
-        code = _refuse(name, "; ".join(str(leaf) for leaf in _leaves(group)), EXIT_FAILED)
+        code = _fail(name, "; ".join(str(leaf) for leaf in _leaves(group)), form)
     return code
 
 
@@ -63,6 +65,14 @@ def _leaves(error: BaseException) -> list[BaseException]:
 def _refuse(name: str, message: str, code: int) -> int:
     sys.stderr.write(f"{name}: {' '.join(message.split())}\n")
     return code
+
+
+def _fail(name: str, message: str, form: str) -> int:
+    """As a log says it; to people without the time, which they know."""
+    if form != "json":
+        return _refuse(name, message, EXIT_FAILED)
+    structlog.get_logger(name).error(" ".join(message.split()), process=name)
+    return EXIT_FAILED
 
 
 def explain(error: ValidationError, settings_class: type[BaseSettings]) -> str:

@@ -85,6 +85,14 @@ class TestProcess:
         line = last_line(start(process, reaching(bare, tmp_path, url="https://127.0.0.1:9")))
         assert "https://127.0.0.1:9 can't be reached: connection refused: see that it runs" in line
 
+    def test_in_json_it_is_said_in_json(self, process: str, bare: ControlPlane, tmp_path: Path) -> None:
+        """Every line is an object: the settings first, which may be at fault, then what is."""
+        done = start(process, reaching(bare, tmp_path, url="https://127.0.0.1:9"), BELAY_LOG_FORMAT="json")
+        said = json.loads(last_line(done))
+        assert (said["level"], said["process"]) == ("error", f"belay-{process}")
+        assert "https://127.0.0.1:9 can't be reached: connection refused" in said["event"]
+        assert json.loads(done.stderr.splitlines()[0])["event"] == "settings"
+
     def test_name_that_is_not_resolved(self, process: str, bare: ControlPlane, tmp_path: Path) -> None:
         """The name is."""
         line = last_line(start(process, reaching(bare, tmp_path, url="https://nowhere.invalid:6443")))

@@ -7,7 +7,9 @@ import pytest
 
 from belay_dev.controlplane import ControlPlane
 from belay_kube.client import AGENTS, connect
-from belay_kube.errors import Unreachable
+from belay_kube.errors import Permanent, Unreachable
+from belay_kube.preflight import preflight, reading
+from belay_kube.reaching import KUBECONFIG, POD, Source
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -39,3 +41,18 @@ async def test_the_proxy_of_the_environment_is_used(installed: ControlPlane, mon
     assert (await around.list(AGENTS, "default"))["items"] == []
     for kube in (through, around):
         await kube.close()
+
+
+@pytest.mark.parametrize("source", [KUBECONFIG, POD], ids=["kubeconfig", "pod"])
+async def test_who_is_not_accepted_hears_where_to_mend_it(
+    source: Source, installed: ControlPlane, tmp_path: Path
+) -> None:
+    """In the kubeconfig, or at the ServiceAccount of the pod."""
+    config = installed.service_account_kubeconfig("belay", "belay-operator", tmp_path / "kubeconfig")
+    config.with_name(f"{config.name}.token").write_text("nonsense")
+    kube = await connect(config)
+    assert kube.source is KUBECONFIG
+    kube.source = source
+    with pytest.raises(Permanent, match=re.escape(source.credential)):
+        await preflight(kube, "belay", reading("agents"), "belay-operator")
+    await kube.close()

@@ -10,7 +10,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from belay_kube.reaching import unreachable
+from belay_kube.reaching import POD, unreachable
 
 KEY = ConnectionKey("api.example", 6443, True, True, None, None, None, None)
 PROXY = ConnectionKey("proxy.example", 3128, False, True, None, None, None, None)
@@ -69,3 +69,17 @@ def test_what_is_at_fault_is_said(error: BaseException, said: str) -> None:
     assert line.startswith(f"API server at https://api.example:6443 can't be reached: {said}")
     assert "ConnectionKey" not in line
     assert "errno" not in line.lower()
+
+
+OF_A_POD = {
+    "no such name": "and that KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod are its address",
+    "another authority": "`ca.crt` in the pod's ServiceAccount volume must be the authority of this API server",
+}
+
+
+@pytest.mark.parametrize("fault", OF_A_POD)
+def test_to_a_pod_is_said_what_it_can_mend(fault: str) -> None:
+    """It has no kubeconfig."""
+    line = unreachable("https://10.96.0.1:443", SAID[fault][0], 30, POD)
+    assert line.endswith(OF_A_POD[fault])
+    assert "kubeconfig" not in line
