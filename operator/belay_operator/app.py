@@ -97,7 +97,14 @@ class Operator:
         }
 
     async def run(self) -> None:
-        """Run until cancelled, or until a part fails, which ends all."""
+        """Run until cancelled, or until a part fails, which ends all. Once it has returned, nothing of it writes any
+        more: another may lead."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._edge().run(), name="kopf")
+            group.create_task(self._work(), name="work")
+
+    async def _work(self) -> None:
+        """All but kopf, whose end it doesn't wait for to give back what it holds."""
         try:
             await self._run_all()
         finally:
@@ -108,7 +115,6 @@ class Operator:
             group.create_task(self._recorder.run(), name="events")
             for name, reader in self.readers.items():
                 group.create_task(reader.run(), name=f"reader of {name}")
-            group.create_task(self._edge().run(), name="kopf")
             group.create_task(self._open(), name="opening")
             group.create_task(self.sweeper.run(), name="sweeper")
             group.create_task(self.finished.run(), name="listing of finished delegations")

@@ -15,20 +15,26 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 from belay_api.times import to_wire
 from belay_kube.client import LEASES, Json, Kube
 from belay_kube.clock import Clock
-from belay_kube.errors import KubeError, NotFound, Temporary
+from belay_kube.errors import Conflict, KubeError, NotFound, Temporary
+from belay_operator.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
 LEASE_NAME = "belay-operator"
-_RETRY_SECONDS = 2
+_RETRY_SECONDS = 1
+"""Between two looks at the Lease: so much later than its end, or its release, does another lead."""
+_RELEASE_TRIES = 3
 
 
 class _Lock(BaseLock):  # type: ignore[misc]
     """The Lease behind the library's election, through our client: times in UTC (the library writes local time as if it
     were UTC), and a broken connection is a failed try, not the end of the election."""
 
-    def __init__(self, kube: Kube, clock: Clock, namespace: str, identity: str, patience: float) -> None:
+    def __init__(
+        self, kube: Kube, clock: Clock, namespace: str, identity: str, patience: float, tenure: Tenure
+    ) -> None:
         super().__init__(LEASE_NAME, namespace, identity)
+        self._tenure = tenure
         self._patience = patience
         """Seconds one try may take: less than what is left to renew in, so that a hanging one is noticed in time."""
         self._kube = kube
@@ -56,6 +62,7 @@ class _Lock(BaseLock):  # type: ignore[misc]
         spec = self._seen.get("spec") or {}
         if self._held and spec.get("holderIdentity") not in (None, "", self.identity):
             self.taken.set()
+            self._tenure.end(taken=True)
         duration = spec.get("leaseDurationSeconds")
         return True, LeaderElectionRecord(
             spec.get("holderIdentity"),
@@ -72,14 +79,14 @@ class _Lock(BaseLock):  # type: ignore[misc]
             "metadata": {"name": name},
             "spec": self._spec(election_record, {}),
         }
-        return await self._tried(self._kube.create(LEASES, namespace, body))
+        return await self._tried(self._kube.create(LEASES, namespace, body), election_record)
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """Take or renew the Lease, if it is as it was read."""
         version = self._seen["metadata"]["resourceVersion"]
         spec = self._spec(updated_record, self._seen.get("spec") or {})
         body = {"metadata": {"resourceVersion": version}, "spec": spec}
-        return await self._tried(self._kube.patch(LEASES, namespace, name, body))
+        return await self._tried(self._kube.patch(LEASES, namespace, name, body), updated_record)
 
     def _spec(self, record: LeaderElectionRecord, old: Json) -> Json:
         now = to_wire(self._clock.now())
@@ -92,7 +99,8 @@ class _Lock(BaseLock):  # type: ignore[misc]
             "leaseTransitions": old.get("leaseTransitions", 0) + (0 if ours else 1),
         }
 
-    async def _tried(self, write: Awaitable[Json]) -> bool:
+    async def _tried(self, write: Awaitable[Json], record: LeaderElectionRecord) -> bool:
+        until = self._clock.monotonic() + float(record.lease_duration)
         try:
             async with asyncio.timeout(self._patience):
                 await write
@@ -104,6 +112,7 @@ class _Lock(BaseLock):  # type: ignore[misc]
             await self._wait_as_asked(error)
             return False
         self._held = True
+        self._tenure.renewed(until)
         return True
 
     async def _wait_as_asked(self, error: KubeError) -> None:
@@ -117,30 +126,36 @@ class LostLeadershipError(Exception):
 
 
 async def lead(
-    kube: Kube, clock: Clock, namespace: str, identity: str, seconds: int, work: Callable[[], Awaitable[None]]
+    kube: Kube,
+    clock: Clock,
+    namespace: str,
+    identity: str,
+    seconds: int,
+    work: Callable[[Tenure], Awaitable[None]],
 ) -> None:
     """Wait until this process leads, then run `work`; at its end the Lease is released.
 
     Raises LostLeadershipError when the Lease could not be renewed for two thirds of `seconds`, or another holds it;
     else what `work` raises.
     """
-    leading, lost = asyncio.Event(), asyncio.Event()
+    leading, lost, tenure = asyncio.Event(), asyncio.Event(), Tenure(clock)
 
     async def started() -> None:
         leading.set()
 
     async def stopped() -> None:
         lost.set()
+        tenure.end()
 
-    retry = min(_RETRY_SECONDS, max(1.01, seconds / 6))
-    renew_within = max(seconds * 2 / 3, 1.3 * retry)
-    lock = _Lock(kube, clock, namespace, identity, renew_within / 2)
-    config = Config(lock, seconds, renew_within, retry, started, stopped)
+    renew_within = max(seconds * 2 / 3, 1.3 * _RETRY_SECONDS)
+    lock = _Lock(kube, clock, namespace, identity, renew_within / 2, tenure)
+    config = Config(lock, seconds, renew_within, _RETRY_SECONDS, started, stopped)
     election = asyncio.create_task(LeaderElection(config).run(), name="election")
+    election.add_done_callback(lambda _: tenure.end())
     try:
         await _first(leading.wait(), election)
         log.info("leading", identity=identity)
-        await _first(work(), lost.wait(), lock.taken.wait(), election)
+        await _first(work(tenure), lost.wait(), lock.taken.wait(), election)
         if lock.taken.is_set():
             raise LostLeadershipError(f"another holds Lease {namespace}/{LEASE_NAME}, which was {identity}'s")
         if lost.is_set() or election.done():
@@ -168,14 +183,18 @@ async def _first(*steps: Awaitable[Any]) -> None:
 
 
 async def _release(kube: Kube, namespace: str, identity: str) -> None:
-    """Give the Lease up, if it is still ours, so that the next one needn't wait."""
-    try:
-        lease = await kube.get(LEASES, namespace, LEASE_NAME)
-        if lease["spec"].get("holderIdentity") == identity:
-            body = {
-                "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
-                "spec": {"holderIdentity": None},
-            }
-            await kube.patch(LEASES, namespace, LEASE_NAME, body)
-    except KubeError as error:
-        log.warning("lease could not be released", error=error.message)
+    """Give the Lease up, if it is still ours, so that the next one needn't wait. A last renewal may be on its way."""
+    for again in reversed(range(_RELEASE_TRIES)):
+        try:
+            lease = await kube.get(LEASES, namespace, LEASE_NAME)
+            if lease["spec"].get("holderIdentity") == identity:
+                version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+                body = {"metadata": version, "spec": {"holderIdentity": None}}
+                await kube.patch(LEASES, namespace, LEASE_NAME, body)
+            return
+        except Conflict as error:
+            if not again:
+                log.warning("lease could not be released", error=error.message)
+        except KubeError as error:
+            log.warning("lease could not be released", error=error.message)
+            return

@@ -17,6 +17,7 @@ from belay_operator.health import Health
 from belay_operator.leader import LostLeadershipError, lead
 from belay_operator.metrics import Metrics
 from belay_operator.settings import Settings
+from belay_operator.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,8 @@ async def operate(settings: Settings) -> None:
 
 
 async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics, url: str) -> None:
-    async def work() -> None:
+    async def work(tenure: Tenure) -> None:
+        kube.before_write = tenure.sure
         health.operator = Operator(kube, SystemClock(), settings, metrics)
         if settings.announce:
             announce(url=url, identity=settings.identity)

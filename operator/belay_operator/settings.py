@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         bool,
         Field(description="Act when something falls due; without it deadlines and silence wait for the next sweep."),
     ] = True
-    lease_seconds: Annotated[int, Field(ge=2, le=600, description="How long a leader is waited for.")] = 15
+    lease_seconds: Annotated[int, Field(ge=2, le=600, description="How long a leader is waited for.")] = 12
     log_format: Annotated[Literal["console", "json"], Field(description="How to log.")] = "console"
     announce: Annotated[bool, Field(description="Print one line of JSON on standard output when ready.")] = False
 

@@ -70,6 +70,11 @@ class Kept:
         self._ended = True
         self.process.kill()
 
+    def terminate(self) -> None:
+        """SIGTERM, whose effect isn't waited for, and no other run."""
+        self._ended = True
+        os.kill(self.process.pid, signal.SIGTERM)
+
     async def stop(self) -> None:
         """SIGTERM, and no other run."""
         self._ended = True
@@ -84,7 +89,8 @@ class Kept:
             await asyncio.sleep(_LOOK_SECONDS)
             if not self.process.alive:
                 await asyncio.sleep(_BACK_OFF_SECONDS)
-                self._start()
+                if not self._ended:
+                    self._start()
 
     def _start(self) -> None:
         log = self._folder / f"{self.name}-{len(self.runs)}.log"

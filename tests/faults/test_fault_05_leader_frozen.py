@@ -10,19 +10,25 @@ from itertools import groupby
 import pytest
 
 from belay_api.reasons import Reason
-from belay_kube.client import DELEGATIONS, EVENTS, Json
+from belay_kube.client import DELEGATIONS, EVENTS, MESSAGES, SESSIONS, TURNS, Json
+from belay_operator.leader import LEASE_NAME
+from belay_operator.settings import Settings
 from faults.apirelay import ApiRelay, Asked
 from faults.behind import Behind
+from faults.conversing import Mail, said
 from faults.kubelet import Kept
 from faults.site import Site
 from faults.workers import Workers
+from llmanswers import hangs, says
+from llmserver import llm_server
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 WITHIN_SECONDS = 20.0
 """In which another must lead."""
-DUE = range(6, 16)
+DUE = range(6, 26, 2)
 """Deadlines in seconds, some before the leader goes, some while nobody leads, some after."""
+SHIPPED_LEASE = str(Settings.model_fields["lease_seconds"].default)
 LONG_LEASE = "60"
 """Nobody waits that long: who ended in order gave it up."""
 
@@ -33,7 +39,7 @@ async def _two(behind: Behind, **environment: str) -> tuple[Kept, Kept, ApiRelay
     first = behind.operator("first", relay, **environment)
     await first.ready()
     second = behind.operator("second", others, **environment)
-    await eventually(lambda: any("/leases/belay-operator" in asked.path for asked in others.asked), 60)
+    await eventually(lambda: any(f"/leases/{LEASE_NAME}" in asked.path for asked in others.asked), 60)
     assert second.announced() is None
     return first, second, relay
 
@@ -87,8 +93,9 @@ async def test_G9_fault_5_a_frozen_leader_is_followed_and_ends_once_thawed(behin
 
 
 async def test_G9_killed_while_work_falls_due_everything_takes_effect_once(behind: Behind, place: Site) -> None:
-    """SIGKILL: another leads once the Lease has run out; deadlines and a cancel before, in and after the gap."""
-    first, second, _ = await _two(behind)
+    """SIGKILL: another leads within 20 s, with the Lease as it is shipped; deadlines and a cancel before, in and after
+    the gap."""
+    first, second, _ = await _two(behind, BELAY_LEASE_SECONDS=SHIPPED_LEASE)
     await _workers(behind, place)
     names = await _falling_due(place)
     await place.until_phase(names[0], "Failed")
@@ -102,23 +109,60 @@ async def test_G9_killed_while_work_falls_due_everything_takes_effect_once(behin
 async def test_G9_terminated_it_gives_its_lease_up_and_everything_takes_effect_once(
     behind: Behind, place: Site
 ) -> None:
-    """SIGTERM: nobody waits for the end of the Lease."""
-    first, second, _ = await _two(behind, BELAY_LEASE_SECONDS=LONG_LEASE)
+    """SIGTERM: nobody waits for the end of the Lease, nor for the process to be gone; it writes nothing after."""
+    first, second, relay = await _two(behind, BELAY_LEASE_SECONDS=LONG_LEASE)
     await _workers(behind, place)
     names = await _falling_due(place)
     await place.until_phase(names[0], "Failed")
-    await first.stop()
-    assert first.process.exit_code == 0
+    first.terminate()
     await second.ready(WITHIN_SECONDS)
     await place.admin.patch(DELEGATIONS, place.namespace, "parent", {"spec": {"desiredState": "Cancelled"}})
     await _all_ended(place, names)
+    await _gave_up_in_order(first, relay)
+
+
+async def test_L16_G9_terminated_while_a_model_thinks_it_gives_session_and_lease_up(
+    behind: Behind, place: Site
+) -> None:
+    """The session is given back before the Lease, so who leads next asks the model, and the answer is there once."""
+    first, second, relay = await _two(behind, BELAY_LEASE_SECONDS=LONG_LEASE)
+    mail = Mail(place.admin, place.namespace)
+    async with llm_server() as llm:
+        llm.will(hangs(), says("it stands"))
+        await mail.keyed_agent(llm.url)
+        await mail.open("talk", "k")
+        await mail.send("x", "talk")
+        await eventually(lambda: len(llm.requests) == 1)
+        first.terminate()
+        await second.ready(WITHIN_SECONDS)
+        [turn] = await mail.has_turns(1, "talk")
+        await _gave_up_in_order(first, relay)
+        assert (said(turn), len(llm.requests)) == ("it stands", 2)
+    assert [asked for asked in _writes(relay) if "/agentsessions/talk/status" in asked.path][-1].status == 200
+    for collection in (MESSAGES, SESSIONS, TURNS):
+        await place.admin.delete(collection, place.namespace, "")
+
+
+# --- the end ---
+
+
+def _writes(relay: ApiRelay) -> list[Asked]:
+    return [asked for asked in relay.asked if asked.method != "GET"]
+
+
+async def _gave_up_in_order(first: Kept, relay: ApiRelay) -> None:
+    """It ended well, and the last it wrote is that nobody holds the Lease."""
+    await eventually(lambda: not first.process.alive)
+    assert first.process.exit_code == 0, first.process.tail()
+    assert f"/leases/{LEASE_NAME}" in _writes(relay)[-1].path
+    assert "kopf did not end" not in first.process.log.read_text(errors="replace")
 
 
 # --- what falls due ---
 
 
 async def _falling_due(place: Site) -> list[str]:
-    """Work that ends at its deadlines, one a second, and a family that doesn't."""
+    """Work that ends at its deadlines, one after the other, and a family that doesn't."""
     names = [f"due-{seconds}" for seconds in DUE]
     await place.delegate("parent", "a")
     await place.order("child", "b", parentRef={"kind": "Delegation", "name": "parent"})

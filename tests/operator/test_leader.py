@@ -8,6 +8,7 @@ from belay_kube.client import LEASES, Collection, Json, Kube
 from belay_kube.clock import SystemClock
 from belay_kube.errors import Unreachable
 from belay_operator.leader import LEASE_NAME, lead
+from belay_operator.tenure import Tenure
 from waiting import eventually
 
 SECONDS = 2
@@ -27,7 +28,7 @@ class Candidate:
         self.task.cancel()
         await asyncio.wait({self.task})
 
-    async def _work(self) -> None:
+    async def _work(self, _: Tenure) -> None:
         self.leading.set()
         await asyncio.Event().wait()
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _IDENTITY: Any = "belay"
 """kopf asks for one although peering is off."""
+_END_SECONDS = 0.5
+"""For kopf to end by itself; another waits to lead. So long it has again once all of its tasks are cancelled."""
 _TICK_SECONDS = 1.0
 """How often the timer asks whether a sweep is due; asking costs nothing and writes nothing."""
 _Work = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
@@ -50,9 +53,15 @@ class KopfEdge:
         self._home = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._done: asyncio.Future[None] = self._home.create_future()
+        self._steps: set[asyncio.Task[Any]] = set()
+        """What runs here for kopf."""
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
-        """Run until cancelled. Raises StartupError when a watch of kopf's ends, else whatever ends kopf."""
+        """Run until cancelled. Raises StartupError when a watch of kopf's ends, else whatever ends kopf.
+
+        Once it has returned, no sweep is under way.
+        """
         thread = threading.Thread(target=self._thread, name="kopf", daemon=True)
         thread.start()
         try:
@@ -60,13 +69,33 @@ class KopfEdge:
             raise StartupError("kopf ended by itself: start it again")
         finally:
             self._stop.set()
-            await asyncio.wait({self._done}, timeout=10)
+            await self._end()
+
+    async def _end(self) -> None:
+        """End what runs here at once: kopf would leave a sweep 5 s before it cancels it. Of kopf's own writes, the
+        sweeper's finalizer, none goes on, either."""
+        for step in self._steps:
+            step.cancel()
+        if self._steps:
+            await asyncio.wait(self._steps)
+        done, _ = await asyncio.wait({self._done}, timeout=_END_SECONDS)
+        if not done and self._loop:
+            with suppress(RuntimeError):  # it has just been closed
+                self._loop.call_soon_threadsafe(self._cancel_all)
+            done, _ = await asyncio.wait({self._done}, timeout=_END_SECONDS)
+        if not done:
+            log.warning("kopf did not end in time")
+
+    def _cancel_all(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
     def _thread(self) -> None:
         error: BaseException | None = RuntimeError("kopf ended without a word")
         try:
             with asyncio.Runner() as runner:
-                runner.get_loop().set_task_factory(self._task)
+                self._loop = runner.get_loop()
+                self._loop.set_task_factory(self._task)
                 runner.run(
                     kopf.operator(
                         registry=self._registry(),
@@ -103,7 +132,7 @@ class KopfEdge:
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.ConnectionInfo:
-            connection: kopf.ConnectionInfo = await self._at_home(self._credentials())
+            connection: kopf.ConnectionInfo = await self._at_home(self._credentials)
             return connection
 
         @kopf.on.event(GROUP, VERSION, "delegationsweepers", registry=registry, when=self._is_ours)
@@ -113,18 +142,25 @@ class KopfEdge:
 
         @kopf.timer(GROUP, VERSION, "delegationsweepers", interval=_TICK_SECONDS, registry=registry, when=self._is_ours)
         async def sweep(**_: Any) -> None:
-            await self._at_home(self._receiver.tick())
+            await self._at_home(self._receiver.tick)
 
         return registry
 
     def _is_ours(self, name: str | None, namespace: str | None, **_: Any) -> bool:
         return name == SWEEPER_NAME and namespace == self._namespace
 
-    async def _at_home(self, step: Awaitable[Any]) -> Any:
-        """Await `step` in the home loop, from kopf's."""
+    async def _at_home(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """Take `step` in the home loop, from kopf's; not once this is over."""
 
         async def there() -> Any:
-            return await step
+            if self._stop.is_set():
+                raise asyncio.CancelledError
+            task = asyncio.ensure_future(step())
+            self._steps.add(task)
+            try:
+                return await task
+            finally:
+                self._steps.discard(task)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._home))
 
