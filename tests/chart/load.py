@@ -31,10 +31,15 @@ class Load:
         """How often an agent was told that an attempt is its own."""
         self.done: list[str] = []
         self.asking: list[asyncio.Task[None]] = []
+        self._begun = asyncio.Event()
         self._url = url
         self._over = asyncio.Event()
         self._free: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def begin(self) -> None:
+        """Requesters ask from now on: before, there may be nobody who could do it in time."""
+        self._begun.set()
 
     async def order(self, name: str, agent: str, **spec: object) -> None:
         """Ask for work as often as it takes, as every client of the API server does."""
@@ -80,10 +85,12 @@ class Load:
     async def rest(self) -> None:
         """Ask for nothing more, and wait until what was asked for is done."""
         self._over.set()
+        self._begun.set()
         await asyncio.gather(*self.asking)
 
     async def ask(self, agent: str) -> None:
-        """One requester, until the rest."""
+        """One requester, from the beginning until the rest."""
+        await self._begun.wait()
         for number in count():
             if self._over.is_set():
                 return
@@ -133,7 +140,8 @@ def result_of(name: str, attempt: int) -> str:
 
 @asynccontextmanager
 async def loaded(site: Site, url: str) -> AsyncIterator[Load]:
-    """Agents attach as soon as anybody is there, and a requester of each asks on and on; at the end all leave."""
+    """Agents attach as soon as anybody is there; a requester of each asks on and on once it is begun; at the end all
+    leave."""
     await site.agents(*AGENTS, maxActiveDelegations=10)
     made = Load(site, url)
     async with asyncio.TaskGroup() as group:

@@ -22,7 +22,7 @@ from chart.service import serving
 from faults.site import Site
 from waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 TIMES = "timing.heartbeatSeconds=3,timing.staleAfterSeconds=9,timing.graceSeconds=6"
 """Short: a session that is forgotten on the way is gone well before the end."""
 OTHERS = "timing.graceSeconds=7,operator.settings.ttlSeconds=3600,gateway.settings.wsPingSeconds=4"
@@ -77,12 +77,13 @@ class Release:
         self._load = load
 
     async def changed(self, *arguments: str) -> None:
-        """Helm does that, and both Deployments are rolled out while work goes on."""
+        """Helm does that, and both Deployments are rolled out while work goes on; it begins once there is a release."""
         await asyncio.to_thread(self._helm, *arguments)
         found = [await asyncio.to_thread(self._helm.get, f"deployment/{name}") for name in DEPLOYMENTS]
         before = len(self._load.done)
         assert await self._pods.to(found) == len(found)
         assert not before or len(self._load.done) > before, "nothing was done while pods were replaced"
+        self._load.begin()
         await self._load.more(MEANWHILE)
 
 
