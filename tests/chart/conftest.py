@@ -33,3 +33,10 @@ def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
     program = Helm(plane, tmp_path_factory.mktemp("helm"))
     yield program
     program.clear()
+
+
+@pytest.fixture
+def fresh(record: Record, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
+    """Helm on a control plane that nobody has ever installed anything on, not so much as a namespace."""
+    with ControlPlane() as started, record.kept(started):
+        yield Helm(started, tmp_path_factory.mktemp("helm"))

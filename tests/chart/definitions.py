@@ -27,6 +27,11 @@ def remove(plane: ControlPlane) -> None:
     Raises AssertionError with what their finalizer says that it waits for.
     """
     plane.kubectl("delete", "crd", "--all", "--wait=false")
+    gone(plane)
+
+
+def gone(plane: ControlPlane) -> None:
+    """Wait until those that were told to go are gone. Raises AssertionError as `remove` does."""
     for time in range(1, TIMES + 1):
         if not (left := _left_after_waiting(plane)):
             return

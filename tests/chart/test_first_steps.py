@@ -1,9 +1,7 @@
 """From `helm install` as the README has it to the first delegation as Helm then says it, command by command."""
 
-import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +9,13 @@ from pathlib import Path
 import pytest
 
 from belay_api.meta import DEFAULT_AUDIENCE
-from belay_dev import binaries
-from belay_dev.controlplane import ControlPlane
 from belay_dev.guard import Guard
 from belay_dev.stack import DEV_ACCESS
-from belay_dev.tools import Tool
 from chart.containers import Container, free_port, listening
 from chart.helm import NAMESPACE, RELEASE, Helm, of_kind
-from rights.record import Record
+from chart.shell import environment
 from transcripts import Step, block, perform
 
-TOOLS = [Tool.HELM, Tool.KUBECTL]
 FORWARDED = re.compile(r"kubectl [^\n]*port-forward [^\n]*&\nexport BELAY_GATEWAY=[^\n]*\n")
 
 
@@ -32,26 +26,11 @@ def guard() -> Iterator[Guard]:
         yield started
 
 
-def _environment(helm: Helm) -> dict[str, str]:
-    """Of a person who administers the cluster, and has `belay` installed."""
-    found = binaries.ensure(TOOLS)
-    folders = [Path(sys.executable).parent, *(found[tool].parent for tool in TOOLS)]
-    path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
-    return {**helm.environment, "PATH": path}
-
-
-@pytest.fixture
-def fresh(record: Record, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
-    """Helm on a control plane that nobody has ever installed anything on, not so much as a namespace."""
-    with ControlPlane() as started, record.kept(started):
-        yield Helm(started, tmp_path_factory.mktemp("helm"))
-
-
 def _installed(helm: Helm, *flags: str) -> None:
     """Run the README's own command, on ports that are free here; returns when the definitions serve."""
     (install,) = (step for step in block("README.md", "helm install") if step.command.startswith("helm install"))
     given = shlex.join([*listening(free_port(), free_port()), *flags])
-    perform([Step(f"{install.command} {given}")], _environment(helm))
+    perform([Step(f"{install.command} {given}")], environment(helm))
     helm.plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 
 
@@ -79,7 +58,7 @@ def _follow_the_notes(helm: Helm, gateway: str, folder: Path) -> None:
     first = _notes(helm, gateway)
     perform(
         [Step(f"{first.command} > {folder}/result"), Step(f"tail -n 1 {folder}/result", ["HOLD THE ROPE"])],
-        _environment(helm),
+        environment(helm),
     )
 
 
@@ -88,8 +67,8 @@ def _follow_the_readme(helm: Helm, gateway: str) -> None:
     helm.plane.kubectl("delete", "agents,delegations", "--all")
     helm.plane.kubectl("apply", "--server-side", "-f", str(DEV_ACCESS))
     token = helm.plane.service_account_token("default", "belay-agent", [DEFAULT_AUDIENCE])
-    environment = {**_environment(helm), "BELAY_GATEWAY": gateway, "BELAY_TOKEN": token}
-    perform(block("README.md", "belay agent run writer"), environment)
+    person = {**environment(helm), "BELAY_GATEWAY": gateway, "BELAY_TOKEN": token}
+    perform(block("README.md", "belay agent run writer"), person)
 
 
 def test_the_first_delegation_goes_as_readme_and_notes_say(fresh: Helm, guard: Guard, tmp_path: Path) -> None:
