@@ -100,8 +100,8 @@ class Kube:
     """Those that this process works in; empty: all."""
     source: Source = KUBECONFIG
     """Where the API server is known from."""
-    before_write: Callable[[], Awaitable[None]] | None = None
-    """Awaited before each request that may write; what it raises is raised."""
+    may_write: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each request but reads; what it raises is raised."""
 
     def __init__(self, api: ApiClient, watching: ApiClient | None = None, clock: Clock | None = None) -> None:
         self._api = api
@@ -198,8 +198,8 @@ class Kube:
         body: Any = None,
         content_type: str = "application/json",
     ) -> Json:
-        if self.before_write and method != "GET":
-            await self.before_write()
+        if self.may_write and method != "GET":
+            await self.may_write()
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         request = method, _target(url, query)
         self._waits.begin(request)

@@ -58,7 +58,7 @@ async def operate(settings: Settings) -> None:
 
 async def _lead(kube: Kube, settings: Settings, health: Health, metrics: Metrics, url: str) -> None:
     async def work(tenure: Tenure) -> None:
-        kube.before_write = tenure.sure
+        kube.may_write = tenure.sure
         health.operator = Operator(kube, SystemClock(), settings, metrics)
         if settings.announce:
             announce(url=url, identity=settings.identity)
