@@ -12,6 +12,7 @@ from belay_api import schema
 from belay_dev import certs, kubeconfig
 from belay_dev.controlplane import ControlPlane
 from belay_dev.stack import clean_environment
+from chart import definitions
 from e2e.conftest import Belay
 from rights.record import Record
 
@@ -36,7 +37,7 @@ def older(bare: ControlPlane) -> Iterator[ControlPlane]:
     bare.kubectl("apply", "-f", "-", input="\n---\n".join(kept))
     bare.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     yield bare
-    bare.kubectl("delete", "crd", "--all", "--wait", "--timeout=60s")
+    definitions.remove(bare)
 
 
 def reaching(
