@@ -33,7 +33,7 @@ class Seen:
         self.index = index
         self.presence = presence
         self.permissions = PermissionIndex()
-        self.mailboxes = Mailboxes(clock)
+        self.mailboxes = Mailboxes(clock, lambda ref: self.look_at_sessions([ref]))
         self.queue: WorkQueue[Key] = WorkQueue(self._is_minor)
         self.timers: TimeQueue[Key] = TimeQueue(clock, self.queue.add)
         self.on_ended: Callable[[Work], None] = lambda _: None

@@ -1,6 +1,8 @@
 """The operator's real client with a fault put in: something happens just before a request, or it is refused."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from belay_kube.client import DELEGATIONS, MESSAGES, SESSIONS, TURNS, Collection, Json, Kube
 from belay_kube.errors import Forbidden, Unreachable
@@ -121,3 +123,26 @@ class Mortal(Kube):
             self._lives -= 1
         if self.died:
             raise Unreachable("killed by the test")
+
+
+class Late(Kube):
+    """What a watch says is held back from a line on that has `mark` in it, until `told` is set."""
+
+    def __init__(self, inner: Kube, mark: bytes) -> None:
+        super().__init__(inner.api)
+        self.told = asyncio.Event()
+        self._mark = mark
+
+    @asynccontextmanager
+    async def watch(
+        self, path: Collection, namespace: str | None, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Watch, late."""
+        async with super().watch(path, namespace, query) as lines:
+            yield self._late(lines)
+
+    async def _late(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            if self._mark in line:
+                await self.told.wait()
+            yield line

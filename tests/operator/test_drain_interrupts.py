@@ -1,13 +1,13 @@
 """Rounds that are cut short: because somebody asks for it, or because nobody waits for the answer (L17)."""
 
 from belay_api.conditions import ConditionType, condition_is_true
-from belay_kube.client import DELEGATIONS, MESSAGES, SESSIONS, Collection, Json
+from belay_kube.client import DELEGATIONS, MESSAGES, SESSIONS, Collection, Json, Kube
 from llmanswers import fails, hangs, says
 from llmserver import llm_server
 from waiting import eventually
 
 from .builders import delegation
-from .faulty import Faulty
+from .faulty import Faulty, Late
 from .mail import Mail, Other, asked, calls, counted, heard, said
 from .world import World
 
@@ -137,6 +137,25 @@ async def test_L17_who_waits_for_a_place_in_the_pool_hears_of_interrupt_and_dele
     assert [len(await mail.waiting()), await mail.turns()] == [1, []]
     await mail.kube.delete(SESSIONS, mail.namespace, "s")
     await eventually(lambda: ref not in drainer.at_work)
+
+
+async def test_L17_a_message_waits_again_whenever_the_watch_tells_of_the_interrupt(
+    stopped_world: World, mail: Mail, operator_kube: Kube
+) -> None:
+    """That it is noted comes as the answer to our own write first: the watch has no news of it."""
+    late = Late(operator_kube, b'"observedInterruptRequest":"1"')
+    await stopped_world.start(late, model_calls=1)
+    await mail.open("t")
+    await mail.send(FOR_EVER, session="t")
+    await mail.phase("Awaiting", "t")
+    await mail.open()
+    await mail.send("hello")
+    drainer, ref = stopped_world.operator.drain.drainer, mail.ref("s")
+    await eventually(lambda: ref in drainer.at_work)
+    await mail.interrupt("1")
+    await mail.tells(observedInterruptRequest="1")
+    await eventually(lambda: ref in drainer.at_work)
+    late.told.set()
 
 
 async def test_L17_who_waits_for_a_place_between_two_attempts_is_interrupted(stopped_world: World, mail: Mail) -> None:

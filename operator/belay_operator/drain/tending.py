@@ -104,3 +104,5 @@ class Tending:
             self._mailboxes.drop_session(session.ref)
         else:
             self._mailboxes.put_session(SessionRecord.read(written))
+        # The watch has nothing new to say of what was taken in here.
+        self._mailboxes.look(session.ref)

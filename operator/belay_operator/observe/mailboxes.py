@@ -4,7 +4,7 @@ A claim is aged by when *we* saw it move (monotonic), never by its own times: th
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from belay_api.names import Ref
 from belay_kube.clock import Clock
@@ -15,8 +15,10 @@ from belay_operator.observe.mailbox_records import MessageRecord, SessionRecord
 class Mailboxes:
     """Sessions by name and by agent, their mail in order of creation, and which session waits for which delegation."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, look: Callable[[Ref], None] = lambda _: None) -> None:
         self._clock = clock
+        self.look = look
+        """Has a session looked at."""
         self.sessions: dict[Ref, SessionRecord] = {}
         self.messages: dict[Ref, MessageRecord] = {}
         self._of_agent: defaultdict[Ref, set[Ref]] = defaultdict(set)
@@ -28,7 +30,11 @@ class Mailboxes:
     # --- sessions ---
 
     def put_session(self, record: SessionRecord) -> SessionRecord | None:
-        """Hold a session; returns what is held now: a newer view stays, and None is one that is gone."""
+        """Hold a session; returns what is held now: a newer view stays, and None is one that is gone.
+
+        Who asks for something, or deletes it, may be seen first in the answer to a write of our own: what the watch
+        says of it later is no news then, so it is looked at for that at once.
+        """
         old = self.sessions.get(record.ref)
         if self._gone["session"].holds(record.ref, record.version):
             return old
@@ -38,6 +44,8 @@ class Mailboxes:
         self._unlink(old)
         self.sessions[record.ref] = record
         self._link(record)
+        if old and (old.generation, old.leaving) != (record.generation, record.leaving):
+            self.look(record.ref)
         return record
 
     def drop_session(self, ref: Ref, version: str | None = None) -> SessionRecord | None:
