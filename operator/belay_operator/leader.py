@@ -163,7 +163,8 @@ async def lead(
     finally:
         election.cancel()
         await asyncio.wait({election})
-        if leading.is_set() and not lost.is_set():
+        if not lost.is_set():
+            # It may have been taken a moment ago, and nobody heard of it.
             await _release(kube, namespace, identity)
 
 
@@ -191,6 +192,8 @@ async def _release(kube: Kube, namespace: str, identity: str) -> None:
                 version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
                 body = {"metadata": version, "spec": {"holderIdentity": None}}
                 await kube.patch(LEASES, namespace, LEASE_NAME, body)
+            return
+        except NotFound:
             return
         except Conflict as error:
             if not again:

@@ -17,7 +17,7 @@ class Tenure:
         self._over = False
 
     def renewed(self, until: float) -> None:
-        """Nobody else leads before `until`, by the clock's `monotonic`."""
+        """Nobody else leads before `until`, by the clock's `monotonic`, as long as all wait as long for a Lease."""
         self._until = until
         self._changed.set()
 

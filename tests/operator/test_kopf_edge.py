@@ -39,7 +39,7 @@ def kopf_runs() -> bool:
 
 
 async def test_G9_at_its_end_no_sweep_is_under_way(admin_kube: Kube, operator_kube: Kube) -> None:
-    """It is cancelled here, before kopf gets to it; then the Lease may be given up. kopf itself ends, too."""
+    """It is over before `run` is; then the Lease may be given up. kopf itself ends, too."""
     with suppress(AlreadyExists):  # an operator was here before
         await admin_kube.create(SWEEPERS, BELAY, SWEEPER)
     sweeping = Sweeping()

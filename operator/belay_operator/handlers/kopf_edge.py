@@ -111,7 +111,9 @@ class KopfEdge:
         except BaseException as failure:  # noqa: BLE001 - handed over to the loop that waits for it
             error = failure if isinstance(failure, Exception) else RuntimeError(f"kopf ended: {failure!r}")
         finally:
-            self._home.call_soon_threadsafe(_finish, self._done, error)
+            # Nobody waits for a reason once it was told to end, or is there when it took too long.
+            with suppress(RuntimeError):
+                self._home.call_soon_threadsafe(_finish, self._done, None if self._stop.is_set() else error)
 
     def _task(self, loop: asyncio.AbstractEventLoop, work: _Work, **named: Any) -> asyncio.Task[Any]:
         """Make a task of kopf's. When a watch of its own fails, kopf goes on without it; when what begins watches does,
