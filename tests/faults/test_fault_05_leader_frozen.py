@@ -57,7 +57,10 @@ def _is_write_of(name: str, asked: Asked) -> bool:
     return asked.method == "PATCH" and f"/delegations/{name}/status" in asked.path
 
 
-async def test_G9_fault_5_a_frozen_leader_is_followed_and_ends_once_thawed(behind: Behind, place: Site) -> None:
+@pytest.mark.parametrize("blind", [False, True], ids=["sees its Lease", "gets no answer about its Lease"])
+async def test_G9_fault_5_a_frozen_leader_is_followed_and_ends_once_thawed(
+    behind: Behind, place: Site, blind: bool
+) -> None:
     """Another leads within 20 s, a write of the old one that comes late is refused, and what it missed it leaves."""
     first, second, relay = await _two(behind)
     fleet = await _workers(behind, place)
@@ -78,12 +81,14 @@ async def test_G9_fault_5_a_frozen_leader_is_followed_and_ends_once_thawed(behin
     gate.set()
     [write] = [asked for asked in relay.asked if _is_write_of("contested", asked)]
     assert await eventually(lambda: write.status) == 409
-    thawed_at = len(relay.asked)
+    thawed_at, unanswered = len(relay.asked), asyncio.Event()
+    if blind:
+        relay.holds = lambda asked: unanswered if "/leases/" in asked.path else None
     first.thaw()
 
     await eventually(lambda: not first.process.alive)
     assert first.process.exit_code == 1
-    # Or that it could not renew it in time, where it was frozen with a look at the Lease on its way.
+    # The second also where it was frozen with a look at the Lease on its way.
     assert any(map(first.process.printed, ENDINGS)), first.process.tail()
     assert [asked for asked in _writes(relay, thawed_at) if f"/leases/{LEASE_NAME}" not in asked.path] == []
     for name in ("held", "contested"):
