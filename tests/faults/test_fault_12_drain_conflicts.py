@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import pytest
+
 from belay_dev.controlplane import ControlPlane
 from belay_kube.client import MESSAGES, SESSIONS, Collection, Json, Kube
 from faults.conversing import Mail, conversing, said
 from faults.operating import Faulty, World, delegation
 from waiting import eventually
 
+pytestmark = pytest.mark.timeout(400)
 T = TypeVar("T")
 TIMES = 3
 MOST_WRITES = 30
@@ -19,7 +22,7 @@ TOOLS = """Use a tool.
 ::call unheard_of {}
 ::then
 ::say It said: {result}"""
-SECONDS = 60.0
+SECONDS = 150.0
 
 
 class Meddler:
