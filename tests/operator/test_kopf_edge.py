@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 
 from belay_api.meta import API_VERSION, SWEEPER_NAME
-from belay_kube.client import SWEEPERS, Kube
+from belay_kube.client import SWEEPERS, Json, Kube
 from belay_kube.clock import SystemClock
 from belay_kube.errors import AlreadyExists
 from belay_operator.handlers.kopf_edge import KopfEdge, Receiver
@@ -50,3 +50,34 @@ async def test_G9_at_its_end_no_sweep_is_under_way(admin_kube: Kube, operator_ku
     await asyncio.wait({running})
     assert sweeping.thread_at_end
     await eventually(lambda: not kopf_runs())
+
+
+async def test_a_sweeper_that_is_deleted_amid_a_sweep_goes_when_that_is_over(
+    admin_kube: Kube, operator_kube: Kube
+) -> None:
+    """It is seen to be gone, and can be made again, soon after; not a minute later, as kopf would have it."""
+    with suppress(AlreadyExists):
+        await admin_kube.create(SWEEPERS, BELAY, SWEEPER)
+    begun, leaving, over, gone = (asyncio.Event() for _ in range(4))
+
+    async def tick() -> None:
+        begun.set()
+        await over.wait()
+
+    def seen(obj: Json | None) -> None:
+        if obj is None:
+            gone.set()
+        elif "deletionTimestamp" in obj["metadata"]:
+            leaving.set()
+
+    edge = KopfEdge(operator_kube, SystemClock(), BELAY, Receiver(sweeper=seen, tick=tick))
+    running = asyncio.ensure_future(edge.run())
+    await asyncio.wait_for(begun.wait(), 60)
+    await admin_kube.delete(SWEEPERS, BELAY, SWEEPER_NAME)
+    await asyncio.wait_for(leaving.wait(), 20)
+    # It is still there: kopf knows of the sweep.
+    await admin_kube.get(SWEEPERS, BELAY, SWEEPER_NAME)
+    over.set()
+    await asyncio.wait_for(gone.wait(), 20)
+    running.cancel()
+    await asyncio.wait({running})

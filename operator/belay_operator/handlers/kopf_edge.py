@@ -204,6 +204,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.networking.error_backoffs = _Pauses()
+    # A sweep that is under way when its object is deleted would hold it for a minute after its end.
+    settings.background.cancellation_polling = _TICK_SECONDS
     settings.persistence.finalizer = f"{GROUP}/sweeper"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
