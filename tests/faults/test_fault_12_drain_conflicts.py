@@ -91,5 +91,7 @@ async def test_L3_fault_12_every_session_status_is_written_in_the_end(
         assert (await world.status("house"))["result"] == {"text": "build"}
         assert max(meddler.tried.values()) <= MOST_WRITES * (TIMES + 1), meddler.tried
         assert meddler.tried[SESSIONS.plural, "s"] > len(found) * TIMES
+        # A last word on it may still be on its way.
+        await world.settled()
         session = await world.admin.get(SESSIONS, namespace, "s")
         assert session["metadata"]["annotations"][ANNOTATION] == meddler.left(SESSIONS, "s")
