@@ -179,8 +179,8 @@ class Kube:
         url = path.url(namespace)
         # Between two bookmarks (about a minute) a healthy watch may be silent; twice that is a dead connection.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=150)
-        asked = {**query, "watch": "1"}
-        response = await self._send("GET", url, asked, None, "application/json", timeout, self._watching)
+        target = _target(url, {**query, "watch": "1"})
+        response = await self._send("GET", target, None, "application/json", timeout, self._watching)
         try:
             if response.status >= 400:
                 raise await _error("GET", url, response)
@@ -203,7 +203,7 @@ class Kube:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         request = method, _target(url, query)
         self._waits.begin(request)
-        response = await self._send(method, url, query or {}, body, content_type, timeout)
+        response = await self._send(*request, body, content_type, timeout)
         try:
             if response.status >= 400:
                 raise await _error(method, url, response)
@@ -220,8 +220,7 @@ class Kube:
     async def _send(
         self,
         method: str,
-        url: str,
-        query: Mapping[str, str],
+        target: str,
         body: Any,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
@@ -231,10 +230,9 @@ class Kube:
         token = await self.token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        target = self._api.configuration.host + _target(url, query)
         try:
             answer = await (client or self._api).rest_client.request(
-                method, target, headers=headers, body=body, _request_timeout=timeout
+                method, self.address + target, headers=headers, body=body, _request_timeout=timeout
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(unreachable(self.address, error, timeout.total, self.source)) from error

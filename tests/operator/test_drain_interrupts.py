@@ -1,7 +1,9 @@
 """Rounds that are cut short: because somebody asks for it, or because nobody waits for the answer (L17)."""
 
 from belay_api.conditions import ConditionType, condition_is_true
+from belay_api.names import Ref
 from belay_kube.client import DELEGATIONS, MESSAGES, SESSIONS, Collection, Json, Kube
+from belay_operator.drain.drainer import Drainer
 from llmanswers import fails, hangs, says
 from llmserver import llm_server
 from waiting import eventually
@@ -118,19 +120,25 @@ async def test_L17_an_interrupt_waits_for_no_place_in_the_pool(stopped_world: Wo
     await mail.tells(phase="Idle", observedInterruptRequest="1")
 
 
+async def waiting_for_a_place(world: World, mail: Mail) -> tuple[Drainer, Ref]:
+    """Session `t` has the only place in the pool for ever, `s` waits for it with a message."""
+    await mail.open("t")
+    await mail.send(FOR_EVER, session="t")
+    await mail.phase("Awaiting", "t")
+    await mail.open()
+    await mail.send("hello")
+    drainer, ref = world.operator.drain.drainer, mail.ref("s")
+    await eventually(lambda: ref in drainer.at_work)
+    return drainer, ref
+
+
 async def test_L17_who_waits_for_a_place_in_the_pool_hears_of_interrupt_and_deletion(
     stopped_world: World, mail: Mail
 ) -> None:
     """Nothing of it is under way yet: the interrupt is noted, the message waits again; a deleted session waits no
     more."""
     await stopped_world.start(model_calls=1)
-    await mail.open("t")
-    await mail.send(FOR_EVER, session="t")
-    await mail.phase("Awaiting", "t")
-    await mail.open()
-    await mail.send("hello")
-    drainer, ref = stopped_world.operator.drain.drainer, mail.ref("s")
-    await eventually(lambda: ref in drainer.at_work)
+    drainer, ref = await waiting_for_a_place(stopped_world, mail)
     await mail.interrupt("1")
     await mail.tells(observedInterruptRequest="1")
     await eventually(lambda: ref in drainer.at_work)
@@ -145,13 +153,7 @@ async def test_L17_a_message_waits_again_whenever_the_watch_tells_of_the_interru
     """That it is noted comes as the answer to our own write first: the watch has no news of it."""
     late = Late(operator_kube, b'"observedInterruptRequest":"1"')
     await stopped_world.start(late, model_calls=1)
-    await mail.open("t")
-    await mail.send(FOR_EVER, session="t")
-    await mail.phase("Awaiting", "t")
-    await mail.open()
-    await mail.send("hello")
-    drainer, ref = stopped_world.operator.drain.drainer, mail.ref("s")
-    await eventually(lambda: ref in drainer.at_work)
+    drainer, ref = await waiting_for_a_place(stopped_world, mail)
     await mail.interrupt("1")
     await mail.tells(observedInterruptRequest="1")
     await eventually(lambda: ref in drainer.at_work)
