@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from belay_dev.controlplane import ControlPlane
+from belay_dev.guard import Guard
 from chart.helm import NAMESPACE, Helm
 from rights.record import Record
 
@@ -40,3 +41,10 @@ def fresh(record: Record, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Helm on a control plane that nobody has ever installed anything on, not so much as a namespace."""
     with ControlPlane() as started, record.kept(started):
         yield Helm(started, tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """Ends what the test started."""
+    with Guard() as started:
+        yield started

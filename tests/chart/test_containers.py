@@ -4,11 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from belay_dev.clock import Deadline, pause
 from belay_dev.controlplane import ControlPlane
@@ -22,13 +19,6 @@ Json = dict[str, Any]
 BELAY = [sys.executable, "-m", "belay_client.cli"]
 REVIEWS = {"tokenreviews", "subjectaccessreviews"}
 SECONDS = 60.0
-
-
-@pytest.fixture
-def guard() -> Iterator[Guard]:
-    """Ends what the test started."""
-    with Guard() as started:
-        yield started
 
 
 def _agents(plane: ControlPlane, namespace: str) -> str:

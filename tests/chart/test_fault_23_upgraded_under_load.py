@@ -1,7 +1,7 @@
 """Fault 23: the chart is upgraded and rolled back under load; each time every process is replaced as a rollout does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -32,13 +32,6 @@ MEANWHILE = 15
 DEPLOYMENTS = (GATEWAY, "belay-operator")
 THROUGH, UNTIL_LATER, CANCELLED = (f"{HELD}-{how}" for how in ("through", "until-later", "cancelled"))
 DUE = "due"
-
-
-@pytest.fixture
-def guard() -> Iterator[Guard]:
-    """Ends what the test started."""
-    with Guard() as started:
-        yield started
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from belay_api.meta import DEFAULT_AUDIENCE
 from belay_dev.guard import Guard
 from belay_dev.stack import DEV_ACCESS
@@ -17,13 +15,6 @@ from chart.shell import environment
 from transcripts import Step, block, perform
 
 FORWARDED = re.compile(r"kubectl [^\n]*port-forward [^\n]*&\nexport BELAY_GATEWAY=[^\n]*\n")
-
-
-@pytest.fixture
-def guard() -> Iterator[Guard]:
-    """Ends what the test started."""
-    with Guard() as started:
-        yield started
 
 
 def _installed(helm: Helm, *flags: str) -> None:
